@@ -1,0 +1,117 @@
+"""What an op may promise to passes and executors, independent of its dialect."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+import numpy as np
+from xdsl.dialects.builtin import (
+    BoolAttr,
+    DenseArrayBase,
+    Float64Type,
+    FloatAttr,
+    IntegerAttr,
+    IntegerType,
+    StringAttr,
+    f64,
+    i64,
+)
+from xdsl.ir import Attribute
+from xdsl.traits import OpTrait
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class Precision(Enum):
+    """What `cast-bf16` may do to an op."""
+
+    NARROW = auto()
+    """A contraction: multiplies narrow operands, accumulates in f32."""
+    FOLLOW = auto()
+    """Computes in the element type of its operands."""
+    WIDE = auto()
+    """Needs f32 throughout: statistics, sums, losses."""
+
+
+@dataclass(frozen=True)
+class HasPrecision(OpTrait):
+    """The op's policy under `cast-bf16`; `narrowed` are the operands of a contraction's product."""
+
+    precision: Precision
+    narrowed: tuple[int, ...] = (0, 1)
+
+
+class ConstantSource(OpTrait):
+    """The op reads a constant of the model and nothing else."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Arithmetic of one execution: multiply-accumulates, and other element operations."""
+
+    macs: int = 0
+    elements: int = 0
+
+
+class ReferenceSemantics(ABC):
+    """An op that can be executed on NumPy arrays.
+
+    The executor widens bf16 and f16 operands to f32 before `evaluate` and rounds its results to
+    the declared types, so `evaluate` never sees a narrow float.
+    """
+
+    @abstractmethod
+    def evaluate(self, *operands: Array) -> Array | tuple[Array, ...]:
+        """The op's meaning: one array, or a tuple of one array per result."""
+
+    @abstractmethod
+    def work(self) -> Work:
+        """Arithmetic work at the op's static shapes."""
+
+
+def as_attribute(value: object) -> Attribute:
+    """The attribute that stands for a Python value of an op's constructor."""
+    match value:
+        case Attribute():
+            return value
+        case bool():
+            return BoolAttr.from_bool(value)
+        case int():
+            return IntegerAttr(value, i64)
+        case float():
+            return FloatAttr(value, f64)
+        case str():
+            return StringAttr(value)
+        case tuple() | list():
+            items: Sequence[Any] = value
+            if any(isinstance(item, float) for item in items):
+                return DenseArrayBase.from_list(f64, [float(item) for item in items])
+            return DenseArrayBase.from_list(i64, [int(item) for item in items])
+        case _:
+            raise TypeError(f"no attribute stands for {value!r}")
+
+
+def ints(attribute: DenseArrayBase[Any]) -> tuple[int, ...]:
+    """The integers of an `array<i64: …>` property."""
+    return tuple(int(value) for value in attribute.get_values())
+
+
+def as_python(attribute: Attribute) -> Any:
+    """The Python value of a property: the inverse of `as_attribute`."""
+    match attribute:
+        case IntegerAttr():
+            is_flag = isinstance(attribute.type, IntegerType) and attribute.type.width.data == 1
+            return bool(attribute.value.data) if is_flag else attribute.value.data
+        case FloatAttr():
+            return attribute.value.data
+        case StringAttr():
+            return attribute.data
+        case DenseArrayBase():
+            floats = isinstance(attribute.elt_type, Float64Type)
+            return tuple(float(v) if floats else int(v) for v in attribute.get_values())
+        case _:
+            raise TypeError(f"no Python value stands for {attribute}")

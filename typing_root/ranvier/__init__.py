@@ -1,0 +1,1 @@
+../../src/ranvier/__init__.py
