@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 from xdsl.dialects.builtin import (
+    I64,
     BytesAttr,
     DenseIntOrFPElementsAttr,
     DictionaryAttr,
@@ -263,7 +264,7 @@ class OpaqueOp(IRDLOperation):
     name = "nn.opaque"
     framework = prop_def(StringAttr)
     op_type = prop_def(StringAttr)
-    version = prop_def(IntegerAttr)
+    version = prop_def(IntegerAttr[I64])
     settings = prop_def(DictionaryAttr)
     inputs = var_operand_def()
     outputs = var_result_def()

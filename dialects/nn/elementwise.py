@@ -21,7 +21,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision
+from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work
 from ranvier.dialects.nn.shapes import broadcast_shapes
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -390,6 +390,9 @@ class CastOp(TensorOp):
     def infer(self) -> Sequence[Tensor]:
         dtype_of(self.to)
         return (tensor(shape_of(self.operand), self.to),)
+
+    def work(self) -> Work:
+        return Work()
 
     def evaluate(self, *operands: Array) -> Array:
         dtype = dtype_of(self.to)
