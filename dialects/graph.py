@@ -259,9 +259,7 @@ class LaunchOp(IRDLOperation):
     inputs = var_operand_def()
     outputs = var_result_def()
 
-    assembly_format = (
-        "$program `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
-    )
+    assembly_format = "$program `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
 
     def __init__(
         self, program: str, inputs: Sequence[SSAValue], result_types: Sequence[Attribute]

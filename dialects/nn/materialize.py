@@ -94,7 +94,9 @@ class Weights:
         for op in block.ops:
             if isinstance(op, YieldOp):
                 result = values[op.values[0]]
-                return result.astype(dtype_of(cast(WeightOp, block.parent_op()).tensor_type.element_type))
+                return result.astype(
+                    dtype_of(cast(WeightOp, block.parent_op()).tensor_type.element_type)
+                )
             if isinstance(op, LoadWeightOp):
                 values[op.result] = self.array(op.symbol)
                 continue

@@ -71,7 +71,7 @@ def windowed_shape(
     rank = len(spatial)
     if not (len(kernel) == len(strides) == len(dilations) == rank and len(padding) == 2 * rank):
         raise VerifyException(
-            f"{rank} spatial dimensions take {rank} kernel sizes, strides and dilations, {2 * rank} "
+            f"{rank} spatial dimensions take {rank} of kernel, strides, dilations and {2 * rank} "
             f"paddings, got {len(kernel)}, {len(strides)}, {len(dilations)}, {len(padding)}"
         )
     return tuple(

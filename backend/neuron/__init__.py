@@ -1,0 +1,1 @@
+"""The NeuronCore target: lowering, allocation, schedule, file format, machine, simulator."""

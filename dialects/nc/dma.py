@@ -1,0 +1,64 @@
+"""Data movement: device memory to and from SBUF, inside each, core to core. Source: dma."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xdsl.dialects.builtin import IntegerAttr
+from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.nc.instruction import Fields, InstructionOp, Views
+from ranvier.dialects.nc.types import Space
+
+
+class TransferOp(InstructionOp):
+    """Issued on a DMA queue; queues run beside the engines and each keeps its order."""
+
+    ENGINE: ClassVar[str] = "dma"
+    ON_CHIP_START_RULE: ClassVar[bool] = False
+    queue = opt_prop_def(IntegerAttr)
+
+    @classmethod
+    def check(cls, views: Views, fields: Fields) -> None:
+        if any(view.space == Space.PSUM for view in views.values()):
+            raise VerifyException(f"{cls.name}: DMA does not reach PSUM")
+        sizes = {role: view.access.size for role, view in views.items()}
+        if len(set(sizes.values())) > 1:
+            raise VerifyException(f"{cls.name} moves {sizes['src']} elements into {sizes['dst']}")
+
+
+@irdl_op_definition
+class DmaOp(TransferOp):
+    """Copy elements in order, partition by partition on chip, cast to the type of `dst`."""
+
+    name = "nc.dma"
+    OPCODE: ClassVar[int] = 40
+
+    dst = operand_def()
+    src = operand_def()
+
+
+@irdl_op_definition
+class SendOp(TransferOp):
+    """Send elements to another core of the program, which receives them under the same tag."""
+
+    name = "nc.send"
+    OPCODE: ClassVar[int] = 41
+    WRITES: ClassVar[tuple[str, ...]] = ()
+
+    src = operand_def()
+    peer = prop_def(IntegerAttr)
+    tag = prop_def(IntegerAttr)
+
+
+@irdl_op_definition
+class ReceiveOp(TransferOp):
+    """Receive the elements that a core sent under a tag."""
+
+    name = "nc.receive"
+    OPCODE: ClassVar[int] = 42
+
+    dst = operand_def()
+    peer = prop_def(IntegerAttr)
+    tag = prop_def(IntegerAttr)

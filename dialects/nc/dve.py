@@ -1,0 +1,198 @@
+"""Vector engine (DVE): elementwise arithmetic of one or two tensors, reductions, copies.
+
+Arithmetic is in f32 with free casts on both sides. Some instructions may run on the general
+purpose engine (Pool) instead, `engine = "pool"`, which does not reach PSUM. Source: guide, isa.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, StringAttr
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.nc.access import FREE_DIMS
+from ranvier.dialects.nc.instruction import (
+    Fields,
+    InstructionOp,
+    Views,
+    one_of,
+    per_partition,
+    same_counts,
+)
+from ranvier.dialects.nc.types import Space
+
+ALU_OPS = (
+    "add",
+    "subtract",
+    "mult",
+    "max",
+    "min",
+    "is_equal",
+    "is_lt",
+    "is_le",
+    "is_gt",
+    "is_ge",
+    "logical_and",
+    "logical_or",
+    "pow",
+    "mod",
+)
+"""Operations of the arithmetic units; comparisons and logic give 0 or 1."""
+REDUCE_OPS = ("add", "max", "min")
+
+
+class VectorOp(InstructionOp):
+    """May name the engine that issues it."""
+
+    ENGINE: ClassVar[str] = "dve"
+    engine = opt_prop_def(StringAttr)
+
+    @classmethod
+    def check(cls, views: Views, fields: Fields) -> None:
+        engine = fields.get("engine", cls.ENGINE)
+        one_of(cls.name, "engine", engine, ("dve", "pool"))
+        if engine == "pool" and any(view.space == Space.PSUM for view in views.values()):
+            raise VerifyException(f"{cls.name}: the pool engine does not reach PSUM")
+        cls.check_vector(views, fields)
+
+    @classmethod
+    def check_vector(cls, views: Views, fields: Fields) -> None:
+        same_counts(cls.name, views, *views)
+
+
+def check_alu(name: str, op: str, engine: str) -> None:
+    one_of(name, "op", op, ALU_OPS)
+    if op == "pow" and engine != "pool":
+        raise VerifyException(f"{name}: only the pool engine raises to a power")
+
+
+@irdl_op_definition
+class TensorTensorOp(VectorOp):
+    """`dst = lhs op rhs`"""
+
+    name = "nc.tensor_tensor"
+    OPCODE: ClassVar[int] = 20
+
+    dst = operand_def()
+    lhs = operand_def()
+    rhs = operand_def()
+    op = prop_def(StringAttr)
+
+    @classmethod
+    def check_vector(cls, views: Views, fields: Fields) -> None:
+        check_alu(cls.name, fields["op"], fields.get("engine", "dve"))
+        same_counts(cls.name, views, "dst", "lhs", "rhs")
+
+
+@irdl_op_definition
+class TensorScalarOp(VectorOp):
+    """`dst = (src op0 a) op1 b`; a and b are numbers or hold one element per partition.
+
+    `reverse0` and `reverse1` swap the operands of their operation. Without `op1` there is one step.
+    """
+
+    name = "nc.tensor_scalar"
+    OPCODE: ClassVar[int] = 21
+
+    dst = operand_def()
+    src = operand_def()
+    operand0 = opt_operand_def()
+    operand1 = opt_operand_def()
+    op0 = prop_def(StringAttr)
+    scalar0 = opt_prop_def(FloatAttr)
+    reverse0 = opt_prop_def(BoolAttr)
+    op1 = opt_prop_def(StringAttr)
+    scalar1 = opt_prop_def(FloatAttr)
+    reverse1 = opt_prop_def(BoolAttr)
+
+    @classmethod
+    def check_vector(cls, views: Views, fields: Fields) -> None:
+        engine = fields.get("engine", "dve")
+        same_counts(cls.name, views, "dst", "src")
+        for step in ("0", "1"):
+            given = (f"operand{step}" in views) + (f"scalar{step}" in fields)
+            needed = int(f"op{step}" in fields)
+            if given != needed:
+                raise VerifyException(f"{cls.name} step {step} takes a number or a buffer")
+            if needed:
+                check_alu(cls.name, fields[f"op{step}"], engine)
+            per_partition(cls.name, views, f"operand{step}", "dst")
+
+
+@irdl_op_definition
+class ReduceOp(VectorOp):
+    """Reduce the innermost `axes` free dimensions of `src`: tensor_reduce."""
+
+    name = "nc.reduce"
+    OPCODE: ClassVar[int] = 22
+
+    dst = operand_def()
+    src = operand_def()
+    op = prop_def(StringAttr)
+    axes = prop_def(IntegerAttr)
+    negate = opt_prop_def(BoolAttr)
+
+    @classmethod
+    def check_vector(cls, views: Views, fields: Fields) -> None:
+        one_of(cls.name, "op", fields["op"], REDUCE_OPS)
+        one_of(cls.name, "axes", fields["axes"], range(1, FREE_DIMS + 1))
+        src, dst = views["src"].access, views["dst"].access
+        kept = src.counts[: -fields["axes"]]
+        size = 1
+        for count in kept:
+            size *= count
+        if fields["axes"] > len(src.dims) or (dst.partitions, dst.free_size) != (
+            src.partitions,
+            size,
+        ):
+            raise VerifyException(
+                f"nc.reduce of {src.partitions} x {src.counts} over {fields['axes']} axes into "
+                f"{dst.partitions} x {dst.free_size}"
+            )
+
+
+@irdl_op_definition
+class CopyOp(VectorOp):
+    """`dst = src`, cast to the element type of `dst`; exact between equal types."""
+
+    name = "nc.copy"
+    OPCODE: ClassVar[int] = 23
+
+    dst = operand_def()
+    src = operand_def()
+
+
+@irdl_op_definition
+class MemsetOp(VectorOp):
+    """Fill with a number."""
+
+    name = "nc.memset"
+    OPCODE: ClassVar[int] = 24
+
+    dst = operand_def()
+    value = prop_def(FloatAttr)
+
+
+@irdl_op_definition
+class ReciprocalOp(VectorOp):
+    """`dst = 1 / src`, correctly rounded."""
+
+    name = "nc.reciprocal"
+    OPCODE: ClassVar[int] = 25
+
+    dst = operand_def()
+    src = operand_def()
+
+
+@irdl_op_definition
+class CopyPredicatedOp(VectorOp):
+    """`dst = src` where `predicate` is not 0; other elements of `dst` keep their value."""
+
+    name = "nc.copy_predicated"
+    OPCODE: ClassVar[int] = 26
+
+    dst = operand_def()
+    src = operand_def()
+    predicate = operand_def()
