@@ -12,7 +12,7 @@ from ranvier.dialects.nc.types import PARTITIONS
 
 @dataclass(frozen=True)
 class Machine:
-    """One NeuronCore. Clocks in Hz, sizes in bytes per partition, bandwidths in bytes per second."""
+    """One NeuronCore. Clocks in Hz, sizes in bytes per partition, bandwidths in bytes/s."""
 
     name: str
     pe_clock: float

@@ -1,0 +1,276 @@
+"""Derive the waits between instruction streams, and spread DMA over queues.
+
+Before: instructions in program order, which is their meaning.
+After:  each carries a `queue` if it is a DMA, and `wait(pe >= 12 + i0*3, …)`: the counts of other
+        streams that it must see before it starts. Streams keep their own order.
+
+A wait follows from bytes: an instruction waits for the last writers of what it touches, and a
+writer for the last readers too. Bytes are tracked in pages, and loops by what their last turn and
+their previous turn did, so the work does not grow with trip counts. Relies on addresses (`allocate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
+from xdsl.ir import Block
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import PassFailedException
+
+from ranvier.backend.neuron.lowering.emitter import Affine
+from ranvier.dialects import nc
+from ranvier.dialects.nc.instruction import InstructionOp
+from ranvier.dialects.nc.structure import OUTPUT
+from ranvier.dialects.nc.sync import Wait, WaitsAttr
+from ranvier.dialects.nc.types import PSUM_BANK_BYTES, Space, buffer_type_of, element_dtype
+
+PAGE = {Space.SBUF: 1024, Space.PSUM: PSUM_BANK_BYTES, Space.DRAM: 16384}
+"""Bytes that are tracked together; a larger page waits more often than it must."""
+LOAD_QUEUES = range(0, 8)
+STORE_QUEUES = range(8, 12)
+DRAM_QUEUES = range(12, 16)
+
+
+@dataclass(frozen=True)
+class SchedulePass(ModulePass):
+    """Derive semaphore waits and DMA queues."""
+
+    name = "schedule"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for program in op.body.block.ops:
+            if isinstance(program, nc.ProgramOp):
+                for core in program.cores:
+                    schedule(core)
+
+
+def schedule(core: nc.CoreOp) -> None:
+    """Give every instruction of a core its queue and its waits."""
+    assign_queues(core)
+    _Scheduler().run(core)
+
+
+def assign_queues(core: nc.CoreOp) -> None:
+    """Loads, stores and copies inside DRAM take turns on queues of their own."""
+    turns = {LOAD_QUEUES: 0, STORE_QUEUES: 0, DRAM_QUEUES: 0}
+    for op in core.walk():
+        if not isinstance(op, nc.dma.TransferOp):
+            continue
+        views = op.views()
+        source, target = views.get("src"), views.get("dst")
+        if source is not None and source.space == Space.SBUF:
+            queues = STORE_QUEUES
+        elif target is not None and target.space == Space.SBUF:
+            queues = LOAD_QUEUES
+        else:
+            queues = DRAM_QUEUES
+        op.properties["queue"] = IntegerAttr(queues[turns[queues] % len(queues)], i64)
+        turns[queues] += 1
+
+
+Page = tuple[object, int]
+"""A memory, or a tensor in DRAM, and the number of the page in it."""
+Counts = tuple[Affine, ...]
+
+
+@dataclass
+class State:
+    """What the program has done so far: the last access of each stream to each page."""
+
+    written: dict[Page, dict[str, Counts]] = field(default_factory=dict)
+    read: dict[Page, dict[str, Counts]] = field(default_factory=dict)
+
+    def tables(self) -> tuple[dict[Page, dict[str, Counts]], dict[Page, dict[str, Counts]]]:
+        return self.written, self.read
+
+    def copy(self) -> State:
+        return State(
+            {page: dict(entry) for page, entry in self.written.items()},
+            {page: dict(entry) for page, entry in self.read.items()},
+        )
+
+
+class _Scheduler:
+    """One walk in program order; a loop's body is walked twice, to know its previous turn."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.counts: dict[str, Affine] = {}
+        self.trips: list[int] = []
+        self.seen: dict[str, dict[str, list[Affine]]] = {}
+        """By waiting stream and producer: counts that have been waited for already."""
+
+    def run(self, core: nc.CoreOp) -> None:
+        self._block(core.body.block, emit=True)
+
+    def _block(self, block: Block, *, emit: bool) -> None:
+        for op in block.ops:
+            if isinstance(op, nc.LoopOp):
+                self._loop(op, emit=emit)
+            elif isinstance(op, InstructionOp):
+                self._instruction(op, emit=emit)
+
+    def _loop(self, loop: nc.LoopOp, *, emit: bool) -> None:
+        depth, trips = len(self.trips), loop.trips
+        per_turn = instructions_by_stream(loop.body.block)
+        before = dict(self.counts)
+        self.trips.append(trips)
+        self._enter(before, per_turn, depth)
+        if trips > 1:
+            # First walk: what a turn leaves behind is what the next turn finds of its predecessor.
+            found = self.state.copy()
+            self._block(loop.body.block, emit=False)
+            self.state = merge(found, shifted(self.state, depth, -1))
+            self._enter(before, per_turn, depth)
+        seen = {s: {p: list(c) for p, c in known.items()} for s, known in self.seen.items()}
+        self._block(loop.body.block, emit=emit)
+        self.seen = seen
+        self.trips.pop()
+        self.state = fixed(self.state, depth, trips - 1)
+        self.counts = before
+        for stream, count in per_turn.items():
+            self.counts[stream] = self.counts.get(stream, Affine(0)) + count * trips
+
+    def _enter(self, before: dict[str, Affine], per_turn: dict[str, int], depth: int) -> None:
+        """Counts at the start of a turn: those before the loop, and so many for each turn."""
+        self.counts = dict(before)
+        for stream, count in per_turn.items():
+            start = self.counts.get(stream, Affine(0))
+            self.counts[stream] = start + Affine(0, (0,) * depth + (count,))
+
+    def _instruction(self, op: InstructionOp, *, emit: bool) -> None:
+        stream = op.stream()
+        wanted: dict[str, set[Affine]] = {}
+        accesses = list(pages_of(op, self.trips))
+        for page, writes in accesses:
+            tables = self.state.tables() if writes else (self.state.written,)
+            for table in tables:
+                for producer, counts in table.get(page, {}).items():
+                    if producer != stream:
+                        wanted.setdefault(producer, set()).update(counts)
+        if emit:
+            self._wait(op, stream, wanted)
+        count = self.counts.get(stream, Affine(0)) + 1
+        self.counts[stream] = count
+        for page, writes in accesses:
+            table = self.state.written if writes else self.state.read
+            table.setdefault(page, {})[stream] = (count,)
+
+    def _wait(self, op: InstructionOp, stream: str, wanted: dict[str, set[Affine]]) -> None:
+        waits: list[Wait] = []
+        depth = len(self.trips)
+        known = self.seen.setdefault(stream, {})
+        for producer in sorted(wanted):
+            for count in self._strongest(wanted[producer]):
+                earlier = known.setdefault(producer, [])
+                if any(self._covers(old, count) for old in earlier):
+                    continue
+                earlier.append(count)
+                waits.append(Wait(producer, count.base, count.at_depth(depth)))
+        if waits:
+            op.properties["waits"] = WaitsAttr(tuple(waits))
+        else:
+            op.properties.pop("waits", None)
+
+    def _strongest(self, counts: Iterable[Affine]) -> list[Affine]:
+        """The counts that no other one implies; a count of 0 or less is no condition."""
+        kept: list[Affine] = []
+        for count in sorted(counts, key=lambda c: (c.base, c.steps), reverse=True):
+            if self._extreme(count, largest=True) <= 0:
+                continue
+            if not any(self._covers(other, count) for other in kept):
+                kept = [other for other in kept if not self._covers(count, other)]
+                kept.append(count)
+        return kept
+
+    def _covers(self, strong: Affine, weak: Affine) -> bool:
+        """Whether `strong >= weak` in every turn of the open loops."""
+        return self._extreme(strong + weak * -1, largest=False) >= 0
+
+    def _extreme(self, value: Affine, *, largest: bool) -> int:
+        pick = max if largest else min
+        steps = zip(value.at_depth(len(self.trips)), self.trips, strict=True)
+        return value.base + sum(pick(0, step * (trip - 1)) for step, trip in steps)
+
+
+def instructions_by_stream(block: Block) -> dict[str, int]:
+    """How many instructions each stream executes when a block runs once."""
+    totals: dict[str, int] = {}
+    for op in block.ops:
+        if isinstance(op, nc.LoopOp):
+            for stream, count in instructions_by_stream(op.body.block).items():
+                totals[stream] = totals.get(stream, 0) + count * op.trips
+        elif isinstance(op, InstructionOp):
+            totals[op.stream()] = totals.get(op.stream(), 0) + 1
+    return totals
+
+
+def pages_of(op: InstructionOp, trips: list[int]) -> Iterator[tuple[Page, bool]]:
+    """(page, whether it is written) of everything an instruction may touch in its loops."""
+    for role, value, access in zip(op.present_roles(), op.operands, op.accesses.data, strict=True):
+        owner = value.owner
+        type = buffer_type_of(value)
+        writes = role in op.WRITES
+        if isinstance(owner, nc.TensorOp):
+            if owner.kind.data != OUTPUT:
+                continue  # inputs and weights are never written
+            base, memory = 0, owner
+        elif isinstance(owner, nc.AllocOp) and owner.address is not None:
+            base, memory = owner.address.value.data, type.space
+        else:
+            raise PassFailedException("a buffer has no address: run allocate before schedule")
+        itemsize = element_dtype(type.element).itemsize
+        low, high = access.extent(trips)
+        first = (base + low * itemsize) // PAGE[type.space]
+        last = (base + (high + 1) * itemsize - 1) // PAGE[type.space]
+        for page in range(first, last + 1):
+            yield (memory, page), writes
+
+
+def _map_counts(state: State, change: _Change) -> State:
+    return State(
+        *(
+            {
+                page: {stream: tuple(map(change, counts)) for stream, counts in entry.items()}
+                for page, entry in table.items()
+            }
+            for table in state.tables()
+        )
+    )
+
+
+class _Change:
+    """Rewrite the turn of the loop at one depth."""
+
+    def __init__(self, depth: int, turn: int, *, keep: bool) -> None:
+        self.depth, self.turn, self.keep = depth, turn, keep
+
+    def __call__(self, count: Affine) -> Affine:
+        if len(count.steps) <= self.depth or not (step := count.steps[self.depth]):
+            return count if self.keep else Affine(count.base, count.steps[: self.depth])
+        base = count.base + step * self.turn
+        return Affine(base, count.steps if self.keep else count.steps[: self.depth])
+
+
+def shifted(state: State, depth: int, turns: int) -> State:
+    """The state as a later turn of the loop at `depth` sees it."""
+    return _map_counts(state, _Change(depth, turns, keep=True))
+
+
+def fixed(state: State, depth: int, turn: int) -> State:
+    """The state after the loop at `depth`, whose last turn was `turn`."""
+    return _map_counts(state, _Change(depth, turn, keep=False))
+
+
+def merge(before: State, carried: State) -> State:
+    """Both what stood before a loop and what its previous turn left."""
+    result = before.copy()
+    for table, other in zip(result.tables(), carried.tables(), strict=True):
+        for page, entry in other.items():
+            mine = table.setdefault(page, {})
+            for stream, counts in entry.items():
+                mine[stream] = tuple(dict.fromkeys((*mine.get(stream, ()), *counts)))
+    return result

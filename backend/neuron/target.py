@@ -1,0 +1,56 @@
+"""The NeuronCore targets as the passes see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.ir import Operation
+
+from ranvier.backend.neuron import limits
+from ranvier.backend.neuron.lowering.registry import why_unsupported
+from ranvier.dialects.diagnostics import Reason
+from ranvier.dialects.interfaces import ReferenceSemantics
+from ranvier.dialects.nc.types import PARTITIONS
+from ranvier.dialects.nn.types import size_of
+
+
+@dataclass(frozen=True)
+class NeuronTarget:
+    """One generation of NeuronCore. Implements `ranvier.passes.target.Target`."""
+
+    machine: limits.Machine
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    @property
+    def weight_capacity(self) -> int:
+        """Bytes of weights that one core can keep on chip."""
+        return self.machine.sbuf_total
+
+    @property
+    def max_cores(self) -> int:
+        return self.machine.max_cores
+
+    def why_unsupported(self, op: Operation) -> Reason | None:
+        """Why the op does not run on a core, or None if it does."""
+        return why_unsupported(op, self.machine)
+
+    def cost(self, op: Operation) -> float:
+        """Estimated seconds on one core: arithmetic at full rate, operands and results by DMA."""
+        if not isinstance(op, ReferenceSemantics):
+            return 0.0
+        work = op.work()
+        arithmetic = work.macs / (PARTITIONS * self.machine.pe_columns * self.machine.pe_clock)
+        arithmetic += work.elements / (PARTITIONS * self.machine.dve_clock)
+        moved = 2 * sum(size_of(value) for value in (*op.operands, *op.results))
+        bandwidth = self.machine.dma_engines * self.machine.dma_bytes_per_second
+        return max(arithmetic, moved / bandwidth)
+
+    def pipeline(self, cores: int) -> str:
+        return "lower-nn-to-nc,allocate,schedule"
+
+
+INF1 = NeuronTarget(limits.INF1)
+INF2 = NeuronTarget(limits.INF2)

@@ -1,0 +1,182 @@
+"""Build the `nn` module of a model, whatever its framework.
+
+A module has one `func.func @main`; framework names of inputs and outputs stay on it as
+`ranvier.name`. Constants up to `nn.constant.DENSE_LIMIT` bytes are `nn.constant`, larger ones
+`nn.weight`s whose bytes are in the process-wide store. `constant_of` answers what a value is if
+the model fixes it, without changing the module: shape arithmetic is emitted like any other op,
+read through `constant_of` where a shape is needed, and removed by `finish` once nothing uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from xdsl.dialects.builtin import (
+    UNKNOWN_LOC,
+    ArrayAttr,
+    DictionaryAttr,
+    LocationAttr,
+    ModuleOp,
+    NameLoc,
+    StringAttr,
+)
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, Region, SSAValue
+
+from ranvier.dialects import nn
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.constant import DENSE_LIMIT
+from ranvier.dialects.nn.types import (
+    Tensor,
+    TensorOp,
+    dtype_of,
+    element_of,
+    size_of,
+    tensor,
+    widened,
+)
+from ranvier.dialects.weights import STORE
+from ranvier.importers.semantics import element_type
+
+FOLD_LIMIT = 1 << 20
+"""`constant_of` evaluates no tensor of more bytes than this."""
+
+IO_NAME = "ranvier.name"
+
+
+class ModuleBuilder:
+    """Appends ops to `@main`, in order, and keeps weights beside it."""
+
+    def __init__(self, inputs: Mapping[str, Tensor]) -> None:
+        self.block = Block(arg_types=list(inputs.values()))
+        self.inputs = dict(zip(inputs, self.block.args, strict=True))
+        for name, argument in self.inputs.items():
+            argument.location = named(name)
+            hint(argument, name)
+        self._weights: dict[str, nn.WeightOp] = {}
+        self._loads: dict[tuple[str, Tensor], SSAValue] = {}
+        self._known: dict[SSAValue, Array | None] = {}
+
+    def append(self, op: Operation, location: LocationAttr = UNKNOWN_LOC) -> SSAValue:
+        """Append an op of one result and return that; for others use `op.results`."""
+        op.location = location
+        self.block.add_op(op)
+        return op.results[0]
+
+    def constant(self, array: Array, name: str, location: LocationAttr | None = None) -> SSAValue:
+        """A constant of the model. Raises VerifyException for an element type that `nn` lacks."""
+        element = element_type(array.dtype)
+        location = named(name) if location is None else location
+        if array.nbytes <= DENSE_LIMIT:
+            value = self.append(nn.ConstantOp(array), location)
+            hint(value, name)
+            return value
+        identity, type = STORE.register(array), tensor(array.shape, element)
+        if (loaded := self._loads.get((identity, type))) is None:
+            symbol = self._unused_symbol(name)
+            self._weights[symbol] = nn.WeightOp(symbol, type, sha256=identity)
+            loaded = self.append(nn.LoadWeightOp(symbol, type), location)
+            hint(loaded, name)
+            self._loads[identity, type] = loaded
+        return loaded
+
+    def _unused_symbol(self, name: str) -> str:
+        symbol, count = name, 0
+        while symbol in self._weights or symbol in ("", "main"):
+            count += 1
+            symbol = f"{name or 'weight'}.{count}"
+        return symbol
+
+    def constant_of(self, value: SSAValue) -> Array | None:
+        """The value if the model fixes it, read-only; None if it depends on an input or is large.
+
+        Walks the defining ops with a stack of its own: models have chains of thousands of ops.
+        """
+        pending = [value]
+        while pending:
+            current = pending[-1]
+            missing = [
+                operand
+                for operand in self._foldable_operands(current)
+                if operand not in self._known
+            ]
+            if missing and current not in self._known:
+                pending.extend(missing)
+                continue
+            pending.pop()
+            if current not in self._known:
+                self._known[current] = self._evaluate(current)
+        return self._known[value]
+
+    def _foldable_operands(self, value: SSAValue) -> Sequence[SSAValue]:
+        """Operands to know before `value`; none where it cannot be constant anyway."""
+        owner = value.owner
+        if not isinstance(owner, TensorOp):
+            return ()
+        nbytes = size_of(value) * dtype_of(element_of(value)).itemsize
+        return owner.operands if nbytes <= FOLD_LIMIT else ()
+
+    def _evaluate(self, value: SSAValue) -> Array | None:
+        match value.owner:
+            case nn.ConstantOp() as op:
+                return op.array()
+            case nn.LoadWeightOp() as op:
+                identity = self._weights[op.symbol].sha256
+                return None if identity is None else STORE.registered(identity.data)
+            case TensorOp() as op if operands := self._foldable_operands(value):
+                arrays = [self._known[operand] for operand in operands]
+                known = [widened(array) for array in arrays if array is not None]
+                if len(known) < len(arrays):
+                    return None
+                with np.errstate(all="ignore"):
+                    result = op.evaluate(*known)
+                if isinstance(result, tuple):
+                    result = result[op.results.index(value)]
+                return np.asarray(result).astype(dtype_of(element_of(value)), copy=False)
+            case _:
+                return None
+
+    def finish(self, outputs: Mapping[str, SSAValue], attributes: Mapping[str, str]) -> ModuleOp:
+        """The module that returns `outputs`, without ops and weights that they do not need."""
+        self.block.add_op(ReturnOp(*outputs.values()))
+        self._remove_dead_ops()
+        main = FuncOp(
+            "main",
+            (self.block.arg_types, [value.type for value in outputs.values()]),
+            Region(self.block),
+            arg_attrs=io_attributes(self.inputs),
+            res_attrs=io_attributes(outputs),
+        )
+        loaded = {op.symbol for op in self.block.ops if isinstance(op, nn.LoadWeightOp)}
+        weights = [weight for symbol, weight in self._weights.items() if symbol in loaded]
+        return ModuleOp(
+            [*weights, main],
+            {name: StringAttr(value) for name, value in attributes.items()},
+        )
+
+    def _remove_dead_ops(self) -> None:
+        for op in reversed(tuple(self.block.ops)):
+            if op.results and not any(result.uses for result in op.results):
+                op.detach()
+                op.erase()
+
+
+def io_attributes(values: Mapping[str, SSAValue]) -> ArrayAttr[DictionaryAttr]:
+    """One `{ranvier.name = "…"}` per input or output, whatever characters the name has."""
+    return ArrayAttr([DictionaryAttr({IO_NAME: StringAttr(name)}) for name in values])
+
+
+def named(name: str, place: LocationAttr = UNKNOWN_LOC) -> NameLoc:
+    """`loc("<name>"(<place>))`; without a place for what the framework names but is no op of it.
+
+    xDSL prints other characters than ASCII in a form that its parser takes for bytes, and refuses
+    in a location, so a location spells them as Python does: `caf\\xe9`.
+    """
+    return NameLoc(StringAttr(name.encode("ascii", "backslashreplace").decode()), place)
+
+
+def hint(value: SSAValue, name: str) -> None:
+    """Print the value under its framework name where that is an SSA name."""
+    if SSAValue.is_valid_name(name):
+        value.name_hint = name

@@ -1,0 +1,152 @@
+"""Import ONNX models, opsets 7 to 28, into `nn`.
+
+One pass over the graph in its order, which ONNX requires to be topological. Each node goes to the
+handler that its family enters for its op type and opset; what `nn` has no op for becomes
+`nn.opaque`. Types are inferred by the `nn` ops themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnx import GraphProto, NodeProto, TensorProto
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.importers.builder import ModuleBuilder
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.onnx import (
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    reduction,
+    shape,
+)
+from ranvier.importers.onnx.model import InputTypes, Source, read_source
+from ranvier.importers.onnx.node import (
+    Node,
+    NotInNn,
+    check_form,
+    enter_rows,
+    handler_of,
+    normal_domain,
+)
+from ranvier.importers.onnx.opaque import import_opaque
+from ranvier.importers.onnx.tensors import array_of
+
+# The other families enter their handlers as they are loaded.
+FAMILIES = (constant, contraction, elementwise, indexing, normalization, pooling, reduction, shape)
+for family in (elementwise, contraction):
+    enter_rows(family.ROWS)
+
+
+def import_onnx(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+    """The module of one ONNX file. Raises ModelImportError."""
+    if len(paths) != 1:
+        raise ModelImportError(
+            Code.OPTION_INVALID,
+            f"an ONNX model is one file, got {len(paths)}: {', '.join(p.name for p in paths)}",
+        )
+    source = read_source(paths[0])
+    return GraphImporter(source, shapes).run()
+
+
+class GraphImporter:
+    """One pass over a graph, with the values that it has defined so far."""
+
+    def __init__(self, source: Source, shapes: Mapping[str, Shape]) -> None:
+        self.source = source
+        self.graph: GraphProto = source.model.graph
+        self.initializers: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
+        if self.graph.sparse_initializer:
+            source.fail(Code.MODEL_UNSUPPORTED, "sparse initializers are not supported")
+        # Before IR version 4 every initializer was declared as an input too.
+        inputs = [info for info in self.graph.input if info.name not in self.initializers]
+        if len({info.name for info in inputs}) < len(inputs):
+            source.fail(Code.NODE_INVALID, "two inputs of the graph have one name")
+        self.builder = ModuleBuilder(InputTypes(source, shapes).resolve(inputs))
+        self.values: dict[str, SSAValue] = dict(self.builder.inputs)
+
+    def run(self) -> ModuleOp:
+        for index, proto in enumerate(self.graph.node):
+            self.import_node(proto, index)
+        names = [info.name for info in self.graph.output]
+        if len(set(names)) < len(names):
+            self.source.fail(Code.NODE_INVALID, "two outputs of the graph have one name")
+        outputs = {name: self.output(name) for name in names}
+        attributes = {
+            "ranvier.framework": "ONNX",
+            "ranvier.name": self.source.path.stem,
+            "ranvier.source_sha256": self.source.identity,
+        }
+        return self.builder.finish(outputs, attributes)
+
+    def import_node(self, proto: NodeProto, index: int) -> None:
+        operands = [self.operand(proto, name) for name in proto.input]
+        opset = self.source.opsets.get(normal_domain(proto.domain))
+        if opset is None:
+            self.source.fail(
+                Code.MODEL_UNSUPPORTED,
+                f"node '{proto.name}' ({proto.op_type}) is of domain '{proto.domain}', which the "
+                "model does not import",
+            )
+        node = Node(proto, index, opset, operands, self.builder, self.source.path)
+        results = self.results(node)
+        node.name_results(results)
+        for name, value in zip(proto.output, results, strict=False):
+            if name in self.values or name in self.initializers:
+                node.fail(Code.NODE_INVALID, f"output '{name}' is defined twice")
+            if name:
+                self.values[name] = value
+
+    def results(self, node: Node) -> Sequence[SSAValue]:
+        try:
+            check_form(node)
+            if (handler := handler_of(node)) is None:
+                raise NotInNn
+            results = handler(node)
+        except NotInNn:
+            return import_opaque(node, self.source, self.graph)
+        except VerifyException as error:
+            raise node.error(Code.NODE_INVALID, str(error)) from error
+        return [results] if isinstance(results, SSAValue) else results
+
+    def operand(self, proto: NodeProto, name: str) -> SSAValue | None:
+        """The value of a name; initializers become constants where they are first used."""
+        if not name:
+            return None
+        if (value := self.lookup(name)) is None:
+            later = next((n for n in self.graph.node if name in n.output), None)
+            reason = (
+                "is not defined by any node, input or initializer"
+                if later is None
+                else f"is defined only by the later node '{later.name or later.output[0]}': the "
+                "graph is unsorted or cyclic"
+            )
+            self.source.fail(
+                Code.NODE_INVALID,
+                f"node '{proto.name or proto.output[0]}' ({proto.op_type}): operand '{name}' "
+                f"{reason}",
+            )
+        return value
+
+    def lookup(self, name: str) -> SSAValue | None:
+        if name not in self.values and (tensor := self.initializers.get(name)) is not None:
+            try:
+                array = array_of(tensor, self.source.path.parent)
+                self.values[name] = self.builder.constant(array, name)
+            except VerifyException as error:
+                self.source.fail(Code.FILE_INVALID, f"initializer '{name}': {error}")
+        return self.values.get(name)
+
+    def output(self, name: str) -> SSAValue:
+        if (value := self.lookup(name)) is None:
+            self.source.fail(Code.NODE_INVALID, f"output '{name}' is not defined by any node")
+        return value

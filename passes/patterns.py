@@ -1,0 +1,82 @@
+"""Apply rewrite patterns so that no op loses its location.
+
+xDSL gives a new op the unknown location. Here it inherits that of the op which its pattern
+matched, unless the pattern set one, as `fused_location` of all ops that it replaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import (
+    UNKNOWN_LOC,
+    ArrayAttr,
+    FusedLoc,
+    LocationAttr,
+    ModuleOp,
+    NoneAttr,
+)
+from xdsl.ir import Operation
+from xdsl.pattern_rewriter import (
+    GreedyRewritePatternApplier,
+    PatternRewriter,
+    PatternRewriterListener,
+    PatternRewriteWalker,
+    RewritePattern,
+)
+
+
+@dataclass
+class InheritLocation(RewritePattern):
+    """Run `inner`, and give the ops that it inserts the location of the op that it matched."""
+
+    inner: RewritePattern
+    current: LocationAttr = UNKNOWN_LOC
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
+        self.current = op.location
+        self.inner.match_and_rewrite(op, rewriter)
+
+    def on_insert(self, op: Operation) -> None:
+        if op.location == UNKNOWN_LOC:
+            op.location = self.current
+
+
+def apply_patterns(
+    module: ModuleOp,
+    patterns: Sequence[RewritePattern],
+    *,
+    ctx: Context | None = None,
+    recursive: bool = True,
+    dce: bool = False,
+) -> bool:
+    """Apply patterns greedily, to a fixed point if `recursive`; whether any of them applied."""
+    applier = GreedyRewritePatternApplier(list(patterns), ctx=ctx, dce_enabled=dce)
+    inherit = InheritLocation(applier)
+    listener = PatternRewriterListener(operation_insertion_handler=[inherit.on_insert])
+    walker = PatternRewriteWalker(inherit, apply_recursively=recursive, listener=listener)
+    return walker.rewrite_module(module)
+
+
+def fused_location(*ops: Operation) -> LocationAttr:
+    """The location of an op that stands for several: each known one, once, in order."""
+    parts = list(dict.fromkeys(part for op in ops for part in location_parts(op.location)))
+    match parts:
+        case []:
+            return UNKNOWN_LOC
+        case [part]:
+            return part
+        case _:
+            return FusedLoc(ArrayAttr(parts), NoneAttr())
+
+
+def location_parts(location: LocationAttr) -> Iterator[LocationAttr]:
+    """The locations that a fused one is made of; none for the unknown one."""
+    if isinstance(location, FusedLoc):
+        for part in cast(ArrayAttr[Any], location.locations):
+            yield from location_parts(part)
+    elif location != UNKNOWN_LOC:
+        yield location

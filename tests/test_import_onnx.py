@@ -1,0 +1,519 @@
+"""ONNX models import into `nn` with their meaning, and wrong ones say what is wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from xdsl.context import Context
+from xdsl.dialects.builtin import Builtin, FileLineColLoc, IntAttr, ModuleOp, NameLoc, StringAttr
+from xdsl.dialects.func import Func
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+
+from ranvier.backend.reference import Executor
+from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.registry import import_model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+X = np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)
+POSITIVE = np.abs(X) + np.float32(0.5)
+
+
+def node(op_type: str, inputs: str, outputs: str = "y", **attributes: Any) -> NodeProto:
+    """A node named after its type; `_` leaves an operand or a result out."""
+    names = (["" if name == "_" else name for name in text.split()] for text in (inputs, outputs))
+    return helper.make_node(op_type, *names, name=f"the {op_type}", **attributes)
+
+
+def model(
+    nodes: Sequence[NodeProto],
+    inputs: Mapping[str, Array],
+    *,
+    opset: int = 17,
+    constants: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] = ("y",),
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in inputs.items()
+        ],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def imported(proto: onnx.ModelProto, folder: Path, **shapes: tuple[int, ...]) -> ModuleOp:
+    path = folder / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    module = import_model([path], shapes=shapes)
+    module.verify()
+    return module
+
+
+def check(proto: onnx.ModelProto, inputs: Mapping[str, Array], folder: Path) -> list[str]:
+    """Compare with ONNX's reference and return the names of the ops of `@main`."""
+    module = imported(proto, folder)
+    results = Executor(module).run(dict(inputs))
+    expected: Any = ReferenceEvaluator(proto).run(None, dict(inputs))
+    for info, array in zip(proto.graph.output, expected, strict=True):
+        assert results[info.name].dtype == array.dtype
+        np.testing.assert_allclose(
+            results[info.name].astype(np.float64), array.astype(np.float64), rtol=1e-4, atol=1e-5
+        )
+        assert results[info.name].shape == array.shape
+    return ops_of(module)
+
+
+def ops_of(module: ModuleOp) -> list[str]:
+    main = next(op for op in module.body.block.ops if op.name == "func.func")
+    return [op.name for op in main.regions[0].block.ops if op.name != "func.return"]
+
+
+ONE_TO_ONE = {
+    "nn.abs": node("Abs", "x"),
+    "nn.ceil": node("Ceil", "x"),
+    "nn.cos": node("Cos", "x"),
+    "nn.elu": node("Elu", "x", alpha=0.7),
+    "nn.erf": node("Erf", "x"),
+    "nn.exp": node("Exp", "x"),
+    "nn.floor": node("Floor", "x"),
+    "nn.hard_sigmoid": node("HardSigmoid", "x", alpha=0.3),
+    "nn.hard_swish": node("HardSwish", "x"),
+    "nn.leaky_relu": node("LeakyRelu", "x"),
+    "nn.log": node("Log", "p"),
+    "nn.neg": node("Neg", "x"),
+    "nn.reciprocal": node("Reciprocal", "p"),
+    "nn.relu": node("Relu", "x"),
+    "nn.sigmoid": node("Sigmoid", "x"),
+    "nn.sin": node("Sin", "x"),
+    "nn.softplus": node("Softplus", "x"),
+    "nn.sqrt": node("Sqrt", "p"),
+    "nn.tanh": node("Tanh", "x"),
+    "nn.add": node("Sum", "x p"),
+    "nn.sub": node("Sub", "x p"),
+    "nn.mul": node("Mul", "x p"),
+    "nn.div": node("Div", "x p"),
+    "nn.pow": node("Pow", "p x"),
+    "nn.max": node("Max", "x p"),
+    "nn.min": node("Min", "x p"),
+    "nn.greater": node("Greater", "x p"),
+    "nn.greater_equal": node("GreaterOrEqual", "x p"),
+    "nn.less": node("Less", "x p"),
+    "nn.less_equal": node("LessOrEqual", "x p"),
+    "nn.equal": node("Equal", "x x"),
+    "nn.cast": node("Cast", "x", to=TensorProto.INT32),
+    "nn.reduce_sum": node("ReduceSum", "x"),
+    "nn.reduce_mean": node("ReduceMean", "x", axes=[-1], keepdims=0),
+    "nn.reduce_max": node("GlobalMaxPool", "x"),
+    "nn.reduce_min": node("ReduceMin", "x", axes=[1]),
+    "nn.softmax": node("Softmax", "x"),
+    "nn.matmul": node("MatMul", "x p"),
+    "nn.max_pool": node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+    "nn.avg_pool": node("AveragePool", "x", kernel_shape=[3, 3], pads=[1, 1, 0, 1]),
+    "nn.transpose": node("Transpose", "x"),
+    "nn.reshape": node("Flatten", "x", axis=-2),
+    "nn.concat": node("Concat", "x p", axis=-1),
+}
+
+
+@pytest.mark.parametrize("name", ONE_TO_ONE)
+def test_a_node_becomes_one_op(name: str, tmp_path: Path) -> None:
+    used = {key: {"x": X, "p": POSITIVE}[key] for key in dict.fromkeys(ONE_TO_ONE[name].input)}
+    assert check(model([ONE_TO_ONE[name]], used), used, tmp_path) == [name]
+
+
+INT_MAX = np.iinfo(np.int64).max
+
+# Node, constants, opset
+FORMS: dict[str, tuple[NodeProto, dict[str, Any], int]] = {
+    "clip-6": (node("Clip", "x", min=-0.5), {}, 10),
+    "clip-11": (node("Clip", "x _ high"), {"high": np.float32(0.25)}, 17),
+    "squeeze-11": (node("Squeeze", "x"), {}, 11),
+    "unsqueeze-11": (node("Unsqueeze", "x", axes=[0, -1]), {}, 11),
+    "unsqueeze-13": (node("Unsqueeze", "x a"), {"a": np.array([0, -1])}, 13),
+    "reduce-sum-11": (node("ReduceSum", "x", axes=[1, -1], keepdims=0), {}, 11),
+    "reduce-sum-13": (node("ReduceSum", "x a"), {"a": np.array([-2])}, 13),
+    "reduce-mean-18": (node("ReduceMean", "x a"), {"a": np.array([0, 3])}, 18),
+    "reduce-noop": (
+        node("ReduceSum", "x a", noop_with_empty_axes=1),
+        {"a": np.array([], np.int64)},
+        13,
+    ),
+    "pad-2": (node("Pad", "x", pads=[0, 0, 1, 2, 0, 0, 3, 0], value=2.0), {}, 10),
+    "pad-reflect": (
+        node("Pad", "x p", mode="reflect"),
+        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 4])},
+        13,
+    ),
+    "pad-axes": (
+        node("Pad", "x p v a"),
+        {"p": np.array([1, 2]), "v": np.float32(5), "a": np.array([-1])},
+        18,
+    ),
+    "slice-9": (node("Slice", "x", starts=[1, -3], ends=[1000, -1], axes=[1, 2]), {}, 9),
+    "slice-backwards": (
+        node("Slice", "x s e a t"),
+        {
+            "s": np.array([INT_MAX, 5]),
+            "e": np.array([-INT_MAX, 0]),
+            "a": np.array([-1, 2]),
+            "t": np.array([-2, -1]),
+        },
+        13,
+    ),
+    "slice-empty": (node("Slice", "x s e"), {"s": np.array([5]), "e": np.array([2])}, 13),
+    "reshape": (node("Reshape", "x s"), {"s": np.array([0, -1, 9])}, 13),
+    "expand": (node("Expand", "x s"), {"s": np.array([3, 1, 1, 1, 6])}, 13),
+    "tile": (node("Tile", "x r"), {"r": np.array([1, 2, 1, 3])}, 13),
+    "gather": (node("Gather", "x i", axis=-1), {"i": np.array([[0, -1], [2, 3]])}, 13),
+    "depth-to-space": (node("DepthToSpace", "x", blocksize=2, mode="CRD"), {}, 13),
+    "softmax-13": (node("Softmax", "x", axis=1), {}, 13),
+    "conv-same": (
+        node("Conv", "x w b", auto_pad="SAME_UPPER", strides=[2, 2], group=2),
+        {"w": X[:, :2, :3, :3], "b": X[0, 0, 0, :2]},
+        17,
+    ),
+    "conv-lower": (
+        node("Conv", "x w", auto_pad="SAME_LOWER", dilations=[2, 1]),
+        {"w": X[:, :, :2, :2]},
+        17,
+    ),
+    "gelu": (node("Gelu", "x", approximate="tanh"), {}, 20),
+    "cast-like": (node("CastLike", "x i"), {"i": np.array([1], np.int64)}, 19),
+    "where": (node("Where", "c x v"), {"c": X[0, 0] > 0, "v": np.float32(0)}, 17),
+    "pool-ceil-padding": (
+        node(
+            "AveragePool",
+            "x",
+            kernel_shape=[3, 3],
+            strides=[2, 2],
+            pads=[1, 0, 1, 0],
+            ceil_mode=1,
+            count_include_pad=1,
+        ),
+        {},
+        19,
+    ),
+    "batch-norm": (
+        node("BatchNormalization", "x s b m v", epsilon=1e-3),
+        {key: POSITIVE[0, :, 0, i] for i, key in enumerate("sbmv")},
+        15,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_form_of_an_op_keeps_its_meaning(name: str, tmp_path: Path) -> None:
+    proto, constants, opset = FORMS[name]
+    ops = check(model([proto], {"x": X}, opset=opset, constants=constants), {"x": X}, tmp_path)
+    assert "nn.opaque" not in ops
+
+
+def test_softmax_before_opset_13_takes_all_dimensions_from_its_axis_on(tmp_path: Path) -> None:
+    module = imported(model([node("Softmax", "x", axis=2)], {"x": X}, opset=11), tmp_path)
+    powers = np.exp(X - X.max((2, 3), keepdims=True))
+    expected = powers / powers.sum((2, 3), keepdims=True)
+    np.testing.assert_allclose(Executor(module).run({"x": X})["y"], expected, rtol=1e-5)
+
+
+def test_gemm_transposes_and_scales(tmp_path: Path) -> None:
+    inputs = {"a": X[0, 0, :4, :3], "b": X[0, 1, :5, :4]}
+    proto = node("Gemm", "a b c", transA=1, transB=1, alpha=0.5, beta=2.0)
+    constants = {"c": X[0, 2, 0, :5]}
+    assert "nn.gemm" in check(model([proto], inputs, constants=constants), inputs, tmp_path)
+
+
+def test_split_gives_one_slice_per_part(tmp_path: Path) -> None:
+    proto = node("Split", "x", "a b c", axis=-1, num_outputs=3)
+    whole = X[..., :5]
+    ops = check(model([proto], {"x": whole}, opset=18, outputs="abc"), {"x": whole}, tmp_path)
+    assert ops == ["nn.slice"] * 3
+
+
+def test_shape_arithmetic_folds_away(tmp_path: Path) -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s zero", "n", axis=0),
+        node("Unsqueeze", "n axes", "n1"),
+        node("Concat", "n1 rest", "target", axis=0),
+        node("Reshape", "x target", "r"),
+        node("Dropout", "r", "d"),
+        node("Identity", "d"),
+    ]
+    constants = {"zero": np.int64(0), "axes": np.array([0]), "rest": np.array([-1, 3])}
+    proto = model(nodes, {"x": X}, constants=constants)
+    assert check(proto, {"x": X}, tmp_path) == ["nn.reshape"]
+
+
+def test_scalars_and_empty_tensors_work(tmp_path: Path) -> None:
+    inputs = {"x": np.float32(3).reshape(()), "e": np.zeros((0, 3), np.float32)}
+    nodes = [node("Neg", "x"), node("Concat", "e e", "z", axis=0)]
+    check(model(nodes, inputs, outputs="yz"), inputs, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64, np.int8, np.int64])
+def test_initializers_of_each_element_type(dtype: Any, tmp_path: Path) -> None:
+    inputs = {"x": np.ones(3, dtype)}
+    proto = model([node("Add", "x w")], inputs, constants={"w": np.array([1, 2, 3], dtype)})
+    check(proto, inputs, tmp_path)
+
+
+def test_unknown_ops_stay_onnx_nodes(tmp_path: Path) -> None:
+    matrix = X[0, 0, :3, :3]
+    values = {"x": matrix, "i": np.array([[0, 1, 2]] * 3)}
+    gates = np.concatenate([matrix] * 3)[None]
+    constants = {"k": np.array([2]), "s": matrix[None], "w": gates, "r": gates, "h": matrix[None]}
+    nodes = [
+        node("Det", "x", "d"),
+        node("GatherElements", "x i", "g", axis=1),
+        node("TopK", "x k", "largest places", axis=0),
+        node("GRU", "s w r _ _ h", "_ state", hidden_size=3),
+        node("Relu", "d"),
+    ]
+    outputs = ["y", "g", "largest", "places", "state"]
+    proto = model(nodes, values, constants=constants, outputs=outputs)
+    assert check(proto, values, tmp_path).count("nn.opaque") == 4
+
+
+def test_names_types_and_places_survive_text(tmp_path: Path) -> None:
+    weight = np.ones((32, 32), np.float32)
+    proto = model(
+        [helper.make_node("MatMul", ["in/x:0", 'w "1"/é'], ["out put"], name="é")],
+        {"in/x:0": weight},
+        constants={'w "1"/é': weight},
+        outputs=["out put"],
+    )
+    module = imported(proto, tmp_path)
+    context = Context()
+    for dialect in (Builtin, Func, nn.NN):
+        context.load_dialect(dialect)
+    text = StringIO()
+    Printer(text, print_debuginfo=True).print_op(module)
+    again = Parser(context, text.getvalue()).parse_module()
+    assert again.is_structurally_equivalent(module)
+    assert list(Executor(again).run({"in/x:0": weight})) == ["out put"]
+    matmul = next(op for op in again.walk() if op.name == "nn.matmul")
+    assert isinstance(matmul.location, NameLoc)
+    assert matmul.location.desc.data == r"\xe9"
+    place = FileLineColLoc(StringAttr("MatMul"), IntAttr(17), IntAttr(0))
+    assert matmul.location.location == place
+
+
+def test_equal_weights_share_a_symbol(tmp_path: Path) -> None:
+    weight = np.ones((32, 32), np.float32)
+    nodes = [node("MatMul", "x v", "h"), node("MatMul", "h w")]
+    module = imported(model(nodes, {"x": weight}, constants={"v": weight, "w": weight}), tmp_path)
+    assert [op.name for op in module.body.block.ops] == ["nn.weight", "func.func"]
+
+
+def test_external_data_are_mapped(tmp_path: Path) -> None:
+    weight = X[0, 0]
+    proto = model([node("MatMul", "x w")], {"x": weight}, constants={"w": weight})
+    (tmp_path / "w.bin").write_bytes(b"...." + weight.tobytes())
+    externalise(proto.graph.initializer[0], location="w.bin", offset="4")
+    results = Executor(imported(proto, tmp_path)).run({"x": weight})
+    np.testing.assert_allclose(results["y"], weight @ weight, rtol=1e-5, atol=1e-6)
+
+
+def externalise(tensor: TensorProto, **entries: str) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=value)
+
+
+def symbolic(**shapes: list[str | int | None]) -> onnx.ModelProto:
+    proto = model([node("Add", " ".join(shapes))], {})
+    proto.graph.input.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    return proto
+
+
+def test_a_symbol_that_one_input_resolves_holds_for_all(tmp_path: Path) -> None:
+    proto = symbolic(a=["batch", 3], b=["batch", 3])
+    results = Executor(imported(proto, tmp_path, a=(2, 3))).run(
+        {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 3), np.float32)}
+    )
+    assert results["y"].shape == (2, 3)
+
+
+# -- Errors -----------------------------------------------------------------------------------
+
+
+def refused(proto: onnx.ModelProto, folder: Path, **shapes: tuple[int, ...]) -> ModelImportError:
+    with pytest.raises(ModelImportError) as caught:
+        imported(proto, folder, **shapes)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+SYMBOLIC = {"a": ["batch", 3], "b": ["batch", 3]}
+SHAPE_ERRORS: list[tuple[dict[str, tuple[int, ...]], Code, str]] = [
+    ({}, Code.SHAPE_UNKNOWN, "--shape a=1x3"),
+    ({"a": (2, 4)}, Code.SHAPE_MISMATCH, "batchx3"),
+    ({"a": (2,)}, Code.SHAPE_MISMATCH, "batchx3"),
+    ({"a": (2, 3), "b": (4, 3)}, Code.SHAPE_MISMATCH, "batch = 2"),
+    ({"a": (-1, 3)}, Code.SHAPE_MISMATCH, "not negative"),
+    ({"c": (2, 3)}, Code.INPUT_UNKNOWN, "inputs: a, b"),
+]
+
+
+@pytest.mark.parametrize(("shapes", "code", "text"), SHAPE_ERRORS)
+def test_wrong_shapes_are_named(
+    shapes: dict[str, tuple[int, ...]], code: Code, text: str, tmp_path: Path
+) -> None:
+    error = refused(symbolic(**SYMBOLIC), tmp_path, **shapes)
+    assert error.code is code
+    assert text in str(error)
+
+
+GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
+    "operand 'z' is not defined": ([node("Add", "x z")], Code.NODE_INVALID),
+    "unsorted or cyclic": ([node("Add", "x h"), node("Relu", "y", "h")], Code.NODE_INVALID),
+    "'y' is defined twice": ([node("Relu", "x"), node("Abs", "x")], Code.NODE_INVALID),
+    "output 'y' is not defined": ([node("Relu", "x", "h")], Code.NODE_INVALID),
+    "axis 7 is not an axis of rank 4": ([node("Gather", "x x", axis=7)], Code.NODE_INVALID),
+    "operand 1 's' is not a constant": (
+        [node("Cast", "x", "s", to=TensorProto.INT64), node("Reshape", "x s")],
+        Code.NODE_NOT_STATIC,
+    ),
+    "it takes 2 to 2 operands, got 1": ([node("Add", "x")], Code.NODE_INVALID),
+    "attribute 'axis' is of kind INT, got STRING": (
+        [node("Softmax", "x", axis="last")],
+        Code.NODE_INVALID,
+    ),
+    "a block of at least 1, got rank 4 and 0": (
+        [node("SpaceToDepth", "x", blocksize=0)],
+        Code.NODE_INVALID,
+    ),
+    "training mode": (
+        [node("BatchNormalization", "x x x x x", training_mode=1)],
+        Code.MODEL_UNSUPPORTED,
+    ),
+    "is of domain 'com.acme'": ([node("Warp", "x", domain="com.acme")], Code.MODEL_UNSUPPORTED),
+    "its result 'y' is not known": ([node("NonZero", "x")], Code.SHAPE_UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("text", GRAPH_ERRORS)
+def test_wrong_graphs_are_named(text: str, tmp_path: Path) -> None:
+    nodes, code = GRAPH_ERRORS[text]
+    error = refused(model(nodes, {"x": X}), tmp_path)
+    assert error.code is code
+    assert text in str(error)
+
+
+def test_a_failing_node_is_named_with_type_and_opset(tmp_path: Path) -> None:
+    proto = model([node("Conv", "x w")], {"x": X}, constants={"w": X[:, :3]})
+    assert str(refused(proto, tmp_path)).startswith(
+        "model.onnx: node 'the Conv' (Conv, opset 17): 4 channels in 1 groups do not fit"
+    )
+
+
+@pytest.mark.parametrize("opset", [6, 29])
+def test_other_opsets_are_refused(opset: int, tmp_path: Path) -> None:
+    error = refused(model([node("Relu", "x")], {"x": X}, opset=opset), tmp_path)
+    assert error.code is Code.MODEL_UNSUPPORTED
+    assert str(error).endswith(f"opset {opset} is not supported; supported: 7 to 28")
+
+
+def test_a_model_without_outputs_is_refused(tmp_path: Path) -> None:
+    error = refused(model([node("Relu", "x")], {"x": X}, outputs=()), tmp_path)
+    assert error.code is Code.MODEL_EMPTY
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [("../w.bin", "outside the model's folder"), ("w.bin", "are missing"), ("model.onnx", "bytes")],
+)
+def test_bad_external_data_are_refused(location: str, text: str, tmp_path: Path) -> None:
+    proto = model([node("MatMul", "x w")], {"x": X}, constants={"w": X})
+    externalise(proto.graph.initializer[0], location=location)
+    error = refused(proto, tmp_path)
+    assert error.code is Code.FILE_INVALID
+    assert text in str(error)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
+    whole = model([node("Relu", "x")], {"x": X}).SerializeToString()
+    path = tmp_path / "model.onnx"
+    for data in (b"", b"no model at all", whole[:-20]):
+        path.write_bytes(data)
+        with pytest.raises(ModelImportError) as caught:
+            import_model([path])
+        assert caught.value.code is Code.FILE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("data", "framework", "code", "text"),
+    [
+        (None, None, Code.FILE_MISSING, "no such file"),
+        (b"PK\x03\x04", None, Code.MODEL_UNSUPPORTED, "PYTORCH are not readable; readable: ONNX"),
+        (b"", "CAFFE", Code.OPTION_INVALID, "one of ONNX, PYTORCH, TENSORFLOW, MXNET, XLA"),
+    ],
+)
+def test_other_frameworks_are_named(
+    data: bytes | None, framework: str | None, code: Code, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ModelImportError) as caught:
+        import_model([path], framework=framework)
+    assert caught.value.code is code
+    assert text in str(caught.value)
+
+
+# -- Whole models -----------------------------------------------------------------------------
+
+
+def compare_with_onnxruntime(path: Path, inputs: dict[str, Array], tolerance: float) -> ModuleOp:
+    module = import_model([path], shapes={name: array.shape for name, array in inputs.items()})
+    module.verify()
+    session = onnxruntime.InferenceSession(path)
+    results = Executor(module).run(inputs)
+    for info, expected in zip(session.get_outputs(), session.run(None, inputs), strict=True):
+        assert np.abs(results[info.name] - expected).max() < tolerance
+    return module
+
+
+def test_basic_pitch_agrees_with_onnxruntime() -> None:
+    spec = importlib.util.find_spec("basic_pitch")
+    if spec is None or spec.origin is None:
+        pytest.skip("basic_pitch is not installed")
+    path = Path(spec.origin).parent / "saved_models/icassp_2022/nmp.onnx"
+    audio = np.random.default_rng(0).standard_normal((1, 43844, 1)).astype(np.float32)
+    module = compare_with_onnxruntime(path, {"serving_default_input_2:0": audio}, 1e-4)
+    assert "nn.opaque" not in ops_of(module)
+
+
+def test_resnet50_agrees_with_onnxruntime(tmp_path: Path) -> None:
+    path, script = tmp_path / "resnet50.onnx", Path(__file__).parent / "models" / "resnet50.py"
+    subprocess.run([sys.executable, script, path], check=True)
+    image = np.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    module = compare_with_onnxruntime(path, {"x": image}, 1e-2)
+    outputs = [Executor(module).run({"x": x})["y"] for x in (image, image[..., ::-1] + 1)]
+    assert np.abs(outputs[0] - outputs[1]).mean() > 0.1 * outputs[0].std()

@@ -1,0 +1,236 @@
+"""Segments are convex, complete, in order, deterministic, and as few as levels allow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp, NameLoc, NoneAttr, StringAttr, f32
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Operation, SSAValue
+
+from ranvier.backend.reference import Executor
+from ranvier.dialects import graph, nn
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.nn.types import NARROW_FLOATS, element_of, tensor
+from ranvier.passes.cast_bf16 import cast_bf16
+from ranvier.passes.dataflow import constant_ops, main_block
+from ranvier.passes.errors import PassError
+from ranvier.passes.operators import count_operators, host_ops
+from ranvier.passes.segment import assign_levels, segment
+from ranvier.passes.simplify_shapes import simplify_shapes
+
+F4 = tensor((4,), f32)
+
+
+@dataclass
+class ToyTarget:
+    """Runs everything but the ops that it lacks."""
+
+    lacks: tuple[type[Operation], ...] = (nn.ErfOp,)
+    name: str = "toy"
+    weight_capacity: int = 1 << 20
+    max_cores: int = 4
+    asked: list[str] = field(default_factory=list)
+
+    def why_unsupported(self, op: Operation) -> Reason | None:
+        self.asked.append(op.name)
+        if isinstance(op, self.lacks):
+            return Reason(Code.OP_NO_LOWERING, f"no instruction computes {op.name}")
+        return None
+
+    def cost(self, op: Operation) -> float:
+        return 1.0
+
+    def pipeline(self, cores: int) -> str:
+        return ""
+
+
+def named(op: Operation, name: str, kind: str) -> Operation:
+    op.location = NameLoc(StringAttr(name), NameLoc(StringAttr(kind), NoneAttr()))
+    return op
+
+
+def module_of(ops: Sequence[Operation], main: FuncOp, outputs: Sequence[SSAValue]) -> ModuleOp:
+    main.body.block.add_ops([*ops, ReturnOp(*outputs)])
+    return ModuleOp([main])
+
+
+# Per op: whether the host runs it, and how far back its two operands are.
+PLANS = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30
+)
+
+
+def build(plan: Sequence[tuple[bool, int, int]]) -> ModuleOp:
+    """A module of one argument and one constant; `nn.erf` for the host, `nn.add` for the target."""
+    main = FuncOp("main", ([F4], [F4, F4]))
+    constant = nn.ConstantOp(np.array([1, 2, 3, 4], np.float32))
+    values: list[SSAValue] = [constant.result, main.body.block.args[0]]
+    ops: list[Operation] = [constant]
+    for i, (host, a, b) in enumerate(plan):
+        lhs, rhs = values[max(0, len(values) - 1 - a)], values[max(0, len(values) - 1 - b)]
+        op: Operation = nn.ErfOp(lhs) if host else nn.AddOp(lhs, rhs)
+        ops.append(named(op, f"op{i}", "Erf" if host else "Add"))
+        values.append(op.results[0])
+    return module_of(ops, main, [values[-1], values[len(values) // 2]])
+
+
+def segments_of(module: ModuleOp) -> list[graph.SegmentOp]:
+    block = main_block(module)
+    assert block is not None
+    return [op for op in block.ops if isinstance(op, graph.SegmentOp)]
+
+
+def run(module: ModuleOp) -> dict[str, np.ndarray]:
+    x = np.linspace(-1, 1, 4, dtype=np.float32)
+    return Executor(module).run({"arg0": x})
+
+
+@given(PLANS)
+def test_the_program_means_the_same(plan):
+    module = build(plan)
+    expected = run(module)
+    segment(module, ToyTarget())
+    module.verify()
+    for name, array in run(module).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+@given(PLANS)
+def test_everything_is_in_a_segment_and_host_ops_have_a_reason(plan):
+    module = build(plan)
+    segment(module, ToyTarget())
+    block = main_block(module)
+    assert all(isinstance(op, graph.SegmentOp | ReturnOp) for op in block.ops)
+    for part in segments_of(module):
+        constants = constant_ops(part.block.ops)
+        for op in set(part.block.ops) - constants:
+            if isinstance(op, nn.ErfOp):
+                assert part.on_host
+                assert op.attributes[graph.REASON].data[0].data == "RV0201"
+            elif isinstance(op, nn.AddOp):
+                assert not part.on_host
+
+
+@given(PLANS)
+def test_segments_are_convex(plan):
+    """No path leaves a segment and comes back: the graph of segments has no cycle."""
+    module = build(plan)
+    segment(module, ToyTarget())
+    uses = nx.DiGraph()
+    for part in segments_of(module):
+        uses.add_node(part)
+        uses.add_edges_from((v.owner, part) for v in part.inputs if isinstance(v.owner, Operation))
+    assert nx.is_directed_acyclic_graph(uses)
+    assert list(nx.lexicographical_topological_sort(uses, key=list(uses).index)) == list(uses)
+
+
+@given(PLANS)
+def test_segments_are_no_more_than_the_longest_alternation(plan):
+    """Each device segment but the first needs a host op between it and the one before."""
+    module = build(plan)
+    constants = constant_ops(main_block(module).ops)
+    ops = [op for op in list(main_block(module).ops)[:-1] if op not in constants]
+    depth: dict[Operation, int] = {}
+    for op in ops:
+        before = [(depth[v.owner], v.owner) for v in op.operands if v.owner in depth]
+        depth[op] = max(
+            (d + (isinstance(op, nn.AddOp) and isinstance(o, nn.ErfOp)) for d, o in before),
+            default=int(isinstance(op, nn.AddOp)),
+        )
+        if isinstance(op, nn.AddOp):
+            depth[op] = max(1, depth[op])
+    bound = max((depth[op] for op in ops if isinstance(op, nn.AddOp)), default=0)
+    segment(module, ToyTarget())
+    assert sum(not part.on_host for part in segments_of(module)) <= bound
+
+
+@given(PLANS)
+def test_levels_never_decrease_along_a_use(plan):
+    module = build(plan)
+    ops = list(main_block(module).ops)
+    host = {op for op in ops if isinstance(op, nn.ErfOp)}
+    levels = assign_levels(ops, host, set())
+    assert all(
+        levels[v.owner] <= levels[op]
+        for op in ops
+        for v in op.operands
+        if isinstance(v.owner, Operation)
+    )
+
+
+@given(PLANS)
+def test_the_same_module_gives_the_same_text(plan):
+    first, second = build(plan), build(plan)
+    segment(first, ToyTarget())
+    segment(second, ToyTarget())
+    assert str(first) == str(second)
+
+
+@given(PLANS)
+def test_every_framework_op_is_counted_once(plan):
+    module = build(plan)
+    segment(module, ToyTarget())
+    counts = count_operators(module)
+    assert counts.before == counts.on_neuron + counts.host
+    assert counts.after == counts.host + counts.segments
+    assert len(host_ops(module)) == counts.host
+
+
+@given(PLANS)
+def test_host_ops_compute_in_the_models_own_types(plan):
+    """Casts are unwound: no narrow value in or between host segments; results stay close."""
+    module = build(plan)
+    expected = run(module)
+    cast_bf16(module)
+    simplify_shapes(module)
+    segment(module, ToyTarget())
+    module.verify()
+    for part in segments_of(module):
+        for value in (*part.inputs, *part.outputs):
+            assert not isinstance(element_of(value), NARROW_FLOATS)
+        if part.on_host:
+            for op in part.block.ops:
+                assert all(not isinstance(element_of(r), NARROW_FLOATS) for r in op.results)
+    for name, array in run(module).items():
+        scale = np.abs(expected[name]).max() + 1
+        assert np.abs(array - expected[name]).max() <= 0.05 * scale * len(plan)
+
+
+def test_small_segments_go_to_the_host_but_not_the_whole_graph():
+    plan = [(False, 0, 0), (True, 0, 0), (False, 0, 0), (False, 0, 1)]
+    module = build(plan)
+    segment(module, ToyTarget(), minimum_size=2)
+    reasons = {op.name: op.code for op in host_ops(module)}
+    assert reasons == {"op0": "RV0209", "op1": "RV0201"}
+    whole = build([(False, 0, 0)])
+    segment(whole, ToyTarget(), minimum_size=2)
+    assert count_operators(whole).on_neuron == 1
+
+
+def test_forbidden_fallback_names_ops_reasons_and_places():
+    module = build([(False, 0, 0), (True, 0, 0)])
+    with pytest.raises(PassError, match=r"nn\.erf at 'op1' \(Erf\): no instruction") as caught:
+        segment(module, ToyTarget(), fallback="error")
+    assert caught.value.code is Code.FALLBACK_FORBIDDEN
+
+
+def test_constants_are_not_asked_about():
+    target = ToyTarget()
+    segment(build([(False, 0, 0)]), target)
+    assert target.asked == ["nn.add"]
+
+
+@pytest.mark.parametrize("period", [2, 1000])
+def test_fifty_thousand_ops_take_seconds(period):
+    module = build([(i % period == 0, i % 3, 1) for i in range(50_000)])
+    start = time.perf_counter()
+    segment(module, ToyTarget())
+    assert time.perf_counter() - start < 10
