@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from xdsl.dialects.builtin import DictionaryAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import BytesAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.traits import IsTerminator
@@ -58,8 +58,13 @@ def io_names(attributes: Sequence[DictionaryAttr] | None, count: int, prefix: st
     """Framework names of arguments or results; `prefix0`, `prefix1`, … where there are none."""
     names: list[str] = []
     for index in range(count):
-        name = attributes[index].data.get(IO_NAME) if attributes else None
-        names.append(name.data if isinstance(name, StringAttr) else f"{prefix}{index}")
+        match attributes[index].data.get(IO_NAME) if attributes else None:
+            case StringAttr(data=name):
+                names.append(name)
+            case BytesAttr(data=name):  # what the parser makes of escaped non-ASCII text
+                names.append(name.decode())
+            case _:
+                names.append(f"{prefix}{index}")
     return names
 
 

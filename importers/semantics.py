@@ -19,6 +19,9 @@ from xdsl.utils.exceptions import VerifyException
 from ranvier.dialects.nn.shapes import Shape, format_shape
 from ranvier.dialects.nn.types import element_type_of, known_element_types
 
+# Sizes of windows stay below this, so that sums and products of them fit into i64.
+_LARGEST = (1 << 31) - 1
+
 
 class AutoPad(Enum):
     """How a framework derives the padding of a window from its stride."""
@@ -70,6 +73,11 @@ class Window:
         if min((1, *self.kernel, *self.strides, *self.dilations)) < 1:
             raise VerifyException(
                 f"kernel, strides and dilations are at least 1, got {list(self.kernel)}, "
+                f"{list(self.strides)}, {list(self.dilations)}"
+            )
+        if max((1, *self.kernel, *self.strides, *self.dilations)) > _LARGEST:
+            raise VerifyException(
+                f"kernel, strides and dilations are at most {_LARGEST}, got {list(self.kernel)}, "
                 f"{list(self.strides)}, {list(self.dilations)}"
             )
 

@@ -16,7 +16,6 @@ from xdsl.universe import Universe
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.passes.errors import PassError
-from ranvier.passes.target import Target
 
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
 
@@ -24,10 +23,14 @@ CLEAN = "fold-constants,simplify-shapes,fold-batch-norm,fold-constants"
 """Make an imported module small; no target is needed."""
 
 
+LOWER = "lower-nn-to-nc,allocate,schedule"
+"""From stages to engine programs with addresses."""
+
+
 def placement_pipeline(
-    target: Target,
-    *,
+    target: str,
     mode: str = "all",
+    *,
     keep: tuple[str, ...] = (),
     minimum_size: int = 1,
     fallback: str = "host",
@@ -39,25 +42,25 @@ def placement_pipeline(
     """
     kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
     return (
-        f"{CLEAN},legalize{{target={target.name}}},cast-bf16{{mode={mode}{kept}}},simplify-shapes,"
+        f"{CLEAN},legalize{{target={target}}},cast-bf16{{mode={mode}{kept}}},simplify-shapes,"
         f"segment{{minimum-size={minimum_size} fallback={fallback}}},fold-constants"
     )
 
 
 def default_pipeline(
-    target: Target,
-    *,
+    target: str,
     cores: int = 1,
     mode: str = "all",
+    *,
     keep: tuple[str, ...] = (),
     minimum_size: int = 1,
     fallback: str = "host",
 ) -> str:
     """From an imported module to a scheduled program for `cores` NeuronCores."""
     placement = placement_pipeline(
-        target, mode=mode, keep=keep, minimum_size=minimum_size, fallback=fallback
+        target, mode, keep=keep, minimum_size=minimum_size, fallback=fallback
     )
-    return f"{placement},partition-pipeline{{cores={cores}}},{target.pipeline(cores)}"
+    return f"{placement},partition-pipeline{{cores={cores}}},{LOWER}"
 
 
 def quoted(text: str) -> str:

@@ -400,6 +400,14 @@ GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
         [node("Cast", "x", "s", to=TensorProto.INT64), node("Reshape", "x s")],
         Code.NODE_NOT_STATIC,
     ),
+    "element type uint32 is not supported": (
+        [node("Cast", "x", to=TensorProto.UINT32)],
+        Code.NODE_INVALID,
+    ),
+    "nn has no such op, and element type uint16 is not supported": (
+        [node("EyeLike", "m", dtype=TensorProto.UINT16)],
+        Code.MODEL_UNSUPPORTED,
+    ),
     "it takes 2 to 2 operands, got 1": ([node("Add", "x")], Code.NODE_INVALID),
     "attribute 'axis' is of kind INT, got STRING": (
         [node("Softmax", "x", axis="last")],
@@ -421,7 +429,7 @@ GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
 @pytest.mark.parametrize("text", GRAPH_ERRORS)
 def test_wrong_graphs_are_named(text: str, tmp_path: Path) -> None:
     nodes, code = GRAPH_ERRORS[text]
-    error = refused(model(nodes, {"x": X}), tmp_path)
+    error = refused(model(nodes, {"x": X, "m": X[0, 0]}), tmp_path)
     assert error.code is code
     assert text in str(error)
 

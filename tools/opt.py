@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -172,7 +173,17 @@ def message_of(error: BaseException) -> str:
         return str(report())
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
-    return str(error).strip()
+    return str(error).strip() + "".join(f"\n  in {line}" for line in blamed_ops(error)[:1])
+
+
+def blamed_ops(error: BaseException) -> list[str]:
+    """The ops that xDSL underlines in the module that it attaches to an error."""
+    lines = [line for note in getattr(error, "__notes__", ()) for line in note.splitlines()]
+    return [
+        line.strip()
+        for line, marks in pairwise(lines)
+        if marks.strip().startswith("^") and set(marks.strip()) <= {"^", "-"}
+    ]
 
 
 def main() -> None:

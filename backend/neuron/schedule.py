@@ -5,14 +5,16 @@ After:  each carries a `queue` if it is a DMA, and `wait(pe >= 12 + i0*3, …)`:
         streams that it must see before it starts. Streams keep their own order.
 
 A wait follows from bytes: an instruction waits for the last writers of what it touches, and a
-writer for the last readers too. Bytes are tracked in pages, and loops by what their last turn and
-their previous turn did, so the work does not grow with trip counts. Relies on addresses (`allocate`).
+writer for the last readers too. Memory is tracked in cells, loops by what their last turn and their
+previous turn did, so the work does not grow with trip counts. Relies on addresses (`allocate`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
@@ -22,13 +24,11 @@ from xdsl.utils.exceptions import PassFailedException
 
 from ranvier.backend.neuron.lowering.emitter import Affine
 from ranvier.dialects import nc
-from ranvier.dialects.nc.instruction import InstructionOp
+from ranvier.dialects.nc.instruction import InstructionOp, enclosing_trips
 from ranvier.dialects.nc.structure import OUTPUT
 from ranvier.dialects.nc.sync import Wait, WaitsAttr
-from ranvier.dialects.nc.types import PSUM_BANK_BYTES, Space, buffer_type_of, element_dtype
+from ranvier.dialects.nc.types import Space, buffer_type_of, element_dtype
 
-PAGE = {Space.SBUF: 1024, Space.PSUM: PSUM_BANK_BYTES, Space.DRAM: 16384}
-"""Bytes that are tracked together; a larger page waits more often than it must."""
 LOAD_QUEUES = range(0, 8)
 STORE_QUEUES = range(8, 12)
 DRAM_QUEUES = range(12, 16)
@@ -71,26 +71,37 @@ def assign_queues(core: nc.CoreOp) -> None:
         turns[queues] += 1
 
 
-Page = tuple[object, int]
-"""A memory, or a tensor in DRAM, and the number of the page in it."""
-Counts = tuple[Affine, ...]
+Cell: TypeAlias = tuple[object, int]
+"""A memory, or a tensor in DRAM, and the number of a range of bytes in it."""
+Counts: TypeAlias = tuple[Affine, ...]
+Table: TypeAlias = dict[Cell, dict[str, Counts]]
 
 
 @dataclass
 class State:
-    """What the program has done so far: the last access of each stream to each page."""
+    """What the program has done so far: the last access of each stream to each cell."""
 
-    written: dict[Page, dict[str, Counts]] = field(default_factory=dict)
-    read: dict[Page, dict[str, Counts]] = field(default_factory=dict)
+    written: Table = field(default_factory=dict[Cell, dict[str, Counts]])
+    read: Table = field(default_factory=dict[Cell, dict[str, Counts]])
 
-    def tables(self) -> tuple[dict[Page, dict[str, Counts]], dict[Page, dict[str, Counts]]]:
+    def tables(self) -> tuple[Table, Table]:
         return self.written, self.read
 
-    def copy(self) -> State:
+    def part(self, cells: Iterable[Cell]) -> State:
+        """A copy of what is known about some cells."""
         return State(
-            {page: dict(entry) for page, entry in self.written.items()},
-            {page: dict(entry) for page, entry in self.read.items()},
+            *(
+                {cell: dict(table[cell]) for cell in cells if cell in table}
+                for table in self.tables()
+            )
         )
+
+    def replace(self, other: State, cells: Iterable[Cell]) -> None:
+        """Take what another state knows about some cells."""
+        for mine, theirs in zip(self.tables(), other.tables(), strict=True):
+            for cell in cells:
+                if cell in theirs:
+                    mine[cell] = theirs[cell]
 
 
 class _Scheduler:
@@ -102,8 +113,10 @@ class _Scheduler:
         self.trips: list[int] = []
         self.seen: dict[str, dict[str, list[Affine]]] = {}
         """By waiting stream and producer: counts that have been waited for already."""
+        self.cells: Cells = Cells({})
 
     def run(self, core: nc.CoreOp) -> None:
+        self.cells = Cells.of(core)
         self._block(core.body.block, emit=True)
 
     def _block(self, block: Block, *, emit: bool) -> None:
@@ -116,20 +129,23 @@ class _Scheduler:
     def _loop(self, loop: nc.LoopOp, *, emit: bool) -> None:
         depth, trips = len(self.trips), loop.trips
         per_turn = instructions_by_stream(loop.body.block)
+        touched = self.cells.touched(loop)
         before = dict(self.counts)
         self.trips.append(trips)
         self._enter(before, per_turn, depth)
         if trips > 1:
             # First walk: what a turn leaves behind is what the next turn finds of its predecessor.
-            found = self.state.copy()
+            found = self.state.part(touched)
             self._block(loop.body.block, emit=False)
-            self.state = merge(found, shifted(self.state, depth, -1))
+            left = mapped(self.state.part(touched), _Change(depth, -1, keep=True))
+            self.state.replace(merged(found, left), touched)
             self._enter(before, per_turn, depth)
         seen = {s: {p: list(c) for p, c in known.items()} for s, known in self.seen.items()}
         self._block(loop.body.block, emit=emit)
         self.seen = seen
         self.trips.pop()
-        self.state = fixed(self.state, depth, trips - 1)
+        last = mapped(self.state.part(touched), _Change(depth, trips - 1, keep=False))
+        self.state.replace(last, touched)
         self.counts = before
         for stream, count in per_turn.items():
             self.counts[stream] = self.counts.get(stream, Affine(0)) + count * trips
@@ -144,20 +160,20 @@ class _Scheduler:
     def _instruction(self, op: InstructionOp, *, emit: bool) -> None:
         stream = op.stream()
         wanted: dict[str, set[Affine]] = {}
-        accesses = list(pages_of(op, self.trips))
-        for page, writes in accesses:
+        accesses = self.cells.of_instruction(op, self.trips)
+        for cell, writes in accesses:
             tables = self.state.tables() if writes else (self.state.written,)
             for table in tables:
-                for producer, counts in table.get(page, {}).items():
+                for producer, counts in table.get(cell, {}).items():
                     if producer != stream:
                         wanted.setdefault(producer, set()).update(counts)
         if emit:
             self._wait(op, stream, wanted)
         count = self.counts.get(stream, Affine(0)) + 1
         self.counts[stream] = count
-        for page, writes in accesses:
+        for cell, writes in accesses:
             table = self.state.written if writes else self.state.read
-            table.setdefault(page, {})[stream] = (count,)
+            table.setdefault(cell, {})[stream] = (count,)
 
     def _wait(self, op: InstructionOp, stream: str, wanted: dict[str, set[Affine]]) -> None:
         waits: list[Wait] = []
@@ -208,38 +224,58 @@ def instructions_by_stream(block: Block) -> dict[str, int]:
     return totals
 
 
-def pages_of(op: InstructionOp, trips: list[int]) -> Iterator[tuple[Page, bool]]:
-    """(page, whether it is written) of everything an instruction may touch in its loops."""
-    for role, value, access in zip(op.present_roles(), op.operands, op.accesses.data, strict=True):
-        owner = value.owner
-        type = buffer_type_of(value)
-        writes = role in op.WRITES
-        if isinstance(owner, nc.TensorOp):
-            if owner.kind.data != OUTPUT:
-                continue  # inputs and weights are never written
-            base, memory = 0, owner
-        elif isinstance(owner, nc.AllocOp) and owner.address is not None:
-            base, memory = owner.address.value.data, type.space
-        else:
-            raise PassFailedException("a buffer has no address: run allocate before schedule")
-        itemsize = element_dtype(type.element).itemsize
-        low, high = access.extent(trips)
-        first = (base + low * itemsize) // PAGE[type.space]
-        last = (base + (high + 1) * itemsize - 1) // PAGE[type.space]
-        for page in range(first, last + 1):
-            yield (memory, page), writes
+class Cells:
+    """Memory cut where any buffer of a core starts or ends: what is tracked together."""
 
+    def __init__(self, cuts: Mapping[Space, Sequence[int]]) -> None:
+        self._cuts = cuts
+        self._known: dict[InstructionOp, list[tuple[Cell, bool]]] = {}
 
-def _map_counts(state: State, change: _Change) -> State:
-    return State(
-        *(
-            {
-                page: {stream: tuple(map(change, counts)) for stream, counts in entry.items()}
-                for page, entry in table.items()
-            }
-            for table in state.tables()
-        )
-    )
+    @staticmethod
+    def of(core: nc.CoreOp) -> Cells:
+        cuts: dict[Space, set[int]] = {space: {0} for space in Space}
+        for op in core.walk():
+            if isinstance(op, nc.AllocOp) and op.address is not None:
+                start = op.address.value.data
+                cuts[op.type.space] |= {start, start + op.type.row_bytes}
+        return Cells({space: sorted(points) for space, points in cuts.items()})
+
+    def of_instruction(self, op: InstructionOp, trips: Sequence[int]) -> list[tuple[Cell, bool]]:
+        """(cell, whether it is written) of everything that an instruction may touch."""
+        if op not in self._known:
+            self._known[op] = list(dict.fromkeys(self._find(op, trips)))
+        return self._known[op]
+
+    def touched(self, loop: nc.LoopOp) -> list[Cell]:
+        """Every cell that a loop touches."""
+        found: dict[Cell, None] = {}
+        for op in loop.walk():
+            if isinstance(op, InstructionOp):
+                found.update(
+                    (cell, None) for cell, _ in self.of_instruction(op, enclosing_trips(op))
+                )
+        return list(found)
+
+    def _find(self, op: InstructionOp, trips: Sequence[int]) -> Iterator[tuple[Cell, bool]]:
+        for role, value, access in zip(
+            op.present_roles(), op.operands, op.accesses.data, strict=True
+        ):
+            owner, type = value.owner, buffer_type_of(value)
+            writes = role in op.WRITES
+            if isinstance(owner, nc.TensorOp):
+                if owner.kind.data == OUTPUT:  # inputs and weights are never written
+                    yield (owner, 0), writes
+                continue
+            if not isinstance(owner, nc.AllocOp) or owner.address is None:
+                raise PassFailedException("a buffer has no address: run allocate before schedule")
+            itemsize = element_dtype(type.element).itemsize
+            low, high = access.extent(trips)
+            start = owner.address.value.data
+            cuts = self._cuts[type.space]
+            first = bisect_right(cuts, start + low * itemsize) - 1
+            last = bisect_left(cuts, start + (high + 1) * itemsize)
+            for number in range(first, last):
+                yield (type.space, number), writes
 
 
 class _Change:
@@ -255,22 +291,24 @@ class _Change:
         return Affine(base, count.steps if self.keep else count.steps[: self.depth])
 
 
-def shifted(state: State, depth: int, turns: int) -> State:
-    """The state as a later turn of the loop at `depth` sees it."""
-    return _map_counts(state, _Change(depth, turns, keep=True))
+def mapped(state: State, change: _Change) -> State:
+    """A state with every count changed."""
+    return State(
+        *(
+            {
+                cell: {stream: tuple(map(change, counts)) for stream, counts in entry.items()}
+                for cell, entry in table.items()
+            }
+            for table in state.tables()
+        )
+    )
 
 
-def fixed(state: State, depth: int, turn: int) -> State:
-    """The state after the loop at `depth`, whose last turn was `turn`."""
-    return _map_counts(state, _Change(depth, turn, keep=False))
-
-
-def merge(before: State, carried: State) -> State:
+def merged(before: State, carried: State) -> State:
     """Both what stood before a loop and what its previous turn left."""
-    result = before.copy()
-    for table, other in zip(result.tables(), carried.tables(), strict=True):
-        for page, entry in other.items():
-            mine = table.setdefault(page, {})
+    for table, other in zip(before.tables(), carried.tables(), strict=True):
+        for cell, entry in other.items():
+            mine = table.setdefault(cell, {})
             for stream, counts in entry.items():
                 mine[stream] = tuple(dict.fromkeys((*mine.get(stream, ()), *counts)))
-    return result
+    return before

@@ -146,7 +146,9 @@ class ConcatOp(TensorOp):
         shapes = [shape_of(part) for part in self.operands]
         check_axes((axis,), len(shapes[0]))
         rests = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
-        if len(rests) > 1 or len({element_of(part) for part in self.operands}) > 1:
+        ranks = {len(shape) for shape in shapes}
+        elements = {element_of(part) for part in self.operands}
+        if len(ranks) > 1 or len(rests) > 1 or len(elements) > 1:
             given = ", ".join(str(part.type) for part in self.operands)
             raise VerifyException(f"operands differ off axis {axis}: {given}")
         joined = sum(shape[axis] for shape in shapes)

@@ -36,6 +36,7 @@ from ranvier.importers.onnx.node import (
     check_form,
     enter_rows,
     handler_of,
+    label_of,
     normal_domain,
 )
 from ranvier.importers.onnx.opaque import import_opaque
@@ -94,8 +95,8 @@ class GraphImporter:
         if opset is None:
             self.source.fail(
                 Code.MODEL_UNSUPPORTED,
-                f"node '{proto.name}' ({proto.op_type}) is of domain '{proto.domain}', which the "
-                "model does not import",
+                f"node '{label_of(proto)}' ({proto.op_type}) is of domain '{proto.domain}', "
+                "which the model does not import",
             )
         node = Node(proto, index, opset, operands, self.builder, self.source.path)
         results = self.results(node)
@@ -113,10 +114,16 @@ class GraphImporter:
                 raise NotInNn
             results = handler(node)
         except NotInNn:
-            return import_opaque(node, self.source, self.graph)
+            return self.opaque(node)
         except VerifyException as error:
             raise node.error(Code.NODE_INVALID, str(error)) from error
         return [results] if isinstance(results, SSAValue) else results
+
+    def opaque(self, node: Node) -> Sequence[SSAValue]:
+        try:
+            return import_opaque(node, self.source, self.graph)
+        except VerifyException as error:
+            raise node.error(Code.MODEL_UNSUPPORTED, f"nn has no such op, and {error}") from error
 
     def operand(self, proto: NodeProto, name: str) -> SSAValue | None:
         """The value of a name; initializers become constants where they are first used."""
@@ -127,13 +134,12 @@ class GraphImporter:
             reason = (
                 "is not defined by any node, input or initializer"
                 if later is None
-                else f"is defined only by the later node '{later.name or later.output[0]}': the "
+                else f"is defined only by the later node '{label_of(later)}': the "
                 "graph is unsorted or cyclic"
             )
             self.source.fail(
                 Code.NODE_INVALID,
-                f"node '{proto.name or proto.output[0]}' ({proto.op_type}): operand '{name}' "
-                f"{reason}",
+                f"node '{label_of(proto)}' ({proto.op_type}): operand '{name}' {reason}",
             )
         return value
 

@@ -52,6 +52,7 @@ def read_source(path: Path) -> Source:
     source = Source(path, model, sha256(data).hexdigest(), {})
     if not model.HasField("graph"):
         source.fail(Code.FILE_INVALID, f"no ONNX model: {len(data)} bytes without a graph")
+    check_names(source)
     source.opsets = {normal_domain(entry.domain): entry.version for entry in model.opset_import}
     check_opset(source)
     if not model.graph.output:
@@ -59,6 +60,20 @@ def read_source(path: Path) -> Source:
     if model.functions:
         source.model = inliner.inline_local_functions(model)
     return source
+
+
+def check_names(source: Source) -> None:
+    """Protobuf gives bytes for strings that are not UTF-8."""
+    graph = source.model.graph
+    names: list[object] = [entry.domain for entry in source.model.opset_import]
+    for info in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        names.append(info.name)
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    for name in names:
+        if not isinstance(name, str):
+            source.fail(Code.FILE_INVALID, f"a name is not UTF-8: {name!r}")
 
 
 def check_opset(source: Source) -> None:

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-import numpy as np
 from onnx import AttributeProto, NodeProto, defs
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, LocationAttr, StringAttr
 from xdsl.ir import SSAValue
@@ -51,7 +50,9 @@ def row(op: type[TensorOp]) -> Handler:
 
 
 def handler_of(node: Node) -> Handler | None:
-    """The handler for the node's opset, or None if `nn` has no such op."""
+    """The handler for the node's opset, or None if `nn` or that opset has no such op."""
+    if schema_of(node.op_type, node.opset, node.domain) is None:
+        return None
     versions = HANDLERS.get((node.domain, node.op_type), {})
     since = max((since for since in versions if since <= node.opset), default=None)
     return None if since is None else versions[since]
@@ -123,7 +124,7 @@ class Node:
 
     def constant_ints(self, position: int) -> tuple[int, ...] | None:
         array = self.constant(position)
-        return None if array is None else tuple(int(item) for item in np.atleast_1d(array))
+        return None if array is None else tuple(map(int, array.reshape(-1)))
 
     def ints_at(self, name: str, position: int, since: int) -> tuple[int, ...] | None:
         """Integers that were an attribute before opset `since` and are an operand from then on."""
@@ -147,15 +148,10 @@ class Node:
     # -- Results ------------------------------------------------------------------------------
 
     @property
-    def label(self) -> str:
-        """Its name, or its first output where it has none."""
-        return self.proto.name or next((name for name in self.outputs if name), "")
-
-    @property
     def location(self) -> LocationAttr:
-        """`loc("<label>"("<op type>":<opset>:<index>))`: operator counts read it."""
+        """`loc("<name or first output>"("<op type>":<opset>:<index>))`: operator counts read it."""
         place = FileLineColLoc(StringAttr(self.op_type), IntAttr(self.opset), IntAttr(self.index))
-        return named(self.label, place)
+        return named(label_of(self.proto), place)
 
     def build(self, op: TensorOp) -> SSAValue:
         """Append an op of one result."""
@@ -176,8 +172,8 @@ class Node:
     # -- Errors -------------------------------------------------------------------------------
 
     def error(self, code: Code, text: str) -> ModelImportError:
-        place = f"{self.path.name}: node '{self.label}' ({self.op_type}, opset {self.opset})"
-        return ModelImportError(code, f"{place}: {text}")
+        op = f"'{label_of(self.proto)}' ({self.op_type}, opset {self.opset})"
+        return ModelImportError(code, f"{self.path.name}: node {op}: {text}")
 
     def fail(self, code: Code, text: str) -> NoReturn:
         raise self.error(code, text)
@@ -220,6 +216,11 @@ def check_form(node: Node) -> None:
         if int(kind) != attribute.type:
             wanted, given = map(AttributeProto.AttributeType.Name, (int(kind), attribute.type))
             raise VerifyException(f"attribute '{attribute.name}' is of kind {wanted}, got {given}")
+
+
+def label_of(proto: NodeProto) -> str:
+    """A node's name, or its first output where it has none."""
+    return proto.name or next(filter(None, proto.output), "")
 
 
 def normal_domain(domain: str) -> str:

@@ -42,6 +42,8 @@ def import_opaque(node: Node, source: Source, graph: GraphProto) -> Sequence[SSA
     """The node as `nn.opaque`; one value per output, and the first for those left out."""
     present = [position for position, value in enumerate(node.inputs) if value is not None]
     results = [position for position, name in enumerate(node.outputs) if name]
+    if not results:
+        return []
     settings = {a.name: setting(node, a) for a in node.proto.attribute}
     if present != list(range(len(node.inputs))):
         settings[OPERANDS] = as_attribute(present)

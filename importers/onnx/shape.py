@@ -86,8 +86,8 @@ def import_transpose(node: Node) -> SSAValue:
 
 
 def image_and_block(node: Node) -> tuple[Shape, int]:
-    block = int(node.attribute("blocksize", 0))
-    if node.rank() != 4 or block < 1:
+    block, limit = int(node.attribute("blocksize", 0)), max(node.shape(), default=0)
+    if node.rank() != 4 or not 1 <= block <= limit:
         node.fail(
             Code.NODE_INVALID,
             f"it takes rank 4 and a block of at least 1, got rank {node.rank()} and {block}",
@@ -123,8 +123,11 @@ def import_expand(node: Node) -> SSAValue:
 def import_tile(node: Node) -> SSAValue:
     """Each dimension gets a repetition before it: `a -> 1xa -> rxa -> r*a`."""
     shape, repeats = node.shape(), node.constant_ints(1) or ()
-    if len(repeats) != len(shape):
-        node.fail(Code.NODE_INVALID, f"rank {len(shape)} takes as many repeats, got {len(repeats)}")
+    if len(repeats) != len(shape) or not all(0 <= repeat < 1 << 31 for repeat in repeats):
+        node.fail(
+            Code.NODE_INVALID,
+            f"rank {len(shape)} takes as many repeats from 0 to 2**31, got {list(repeats)}",
+        )
     apart = tuple(size for extent in shape for size in (1, extent))
     grid = tuple(s for pair in zip(repeats, shape, strict=True) for s in pair)
     together = tuple(r * size for r, size in zip(repeats, shape, strict=True))

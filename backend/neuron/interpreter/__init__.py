@@ -1,0 +1,1 @@
+"""The machine: runs decoded programs on NumPy, engine by engine."""

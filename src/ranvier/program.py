@@ -1,0 +1,239 @@
+"""Compile a model to a program, save it, load it, run it.
+
+The path is `importers` -> the pipeline that `--print-pipeline` prints -> `neff.encode`; each step can
+be run alone with `ranvier import`, `ranvier-opt` and `ranvier compile`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from weakref import finalize
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.passes import ModulePass
+from xdsl.printer import Printer
+
+from ranvier.backend.neuron.limits import MACHINES
+from ranvier.backend.neuron.neff.decode import Neff, load_neff
+from ranvier.backend.neuron.neff.encode import write_neff
+from ranvier.backend.neuron.interpreter.runner import Runner
+from ranvier.casting import cast_mode
+from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.weights import STORE, write_safetensors
+from ranvier.importers.registry import import_model
+from ranvier.passes.operators import HostOp, OperatorCounts, count_operators, host_ops
+from ranvier.passes.pipelines import default_pipeline, run_pipeline
+from ranvier.passes.target import load_target
+
+Shapes = Mapping[str, tuple[int, ...]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile. The defaults are those of `ranvier compile`."""
+
+    target: str = "inf2"
+    cores: int = 1
+    fast_math: tuple[str, ...] = ("all",)
+    fp32_cast: str | None = None
+    fallback: str = "host"
+    minimum_size: int = 1
+    save_temps: Path | None = None
+
+    def pipeline(self) -> str:
+        """The passes as `ranvier-opt -p` takes them. Raises CallerError for a bad option."""
+        target = load_target(self.target)
+        if not 1 <= self.cores <= target.max_cores:
+            raise CallerError(
+                Code.OPTION_INVALID,
+                f"{self.target} pipelines have 1 to {target.max_cores} cores, got {self.cores}",
+            )
+        f32 = MACHINES[self.target].pe_f32_passes is not None if self.target in MACHINES else True
+        return default_pipeline(
+            self.target,
+            cores=self.cores,
+            mode=cast_mode(self.fast_math, self.fp32_cast, f32),
+            minimum_size=self.minimum_size,
+            fallback=self.fallback,
+        )
+
+    def flags(self) -> list[str]:
+        """The options that shape the program, in canonical form: part of the file."""
+        return [
+            f"--target={self.target}",
+            f"--neuroncore-pipeline-cores={self.cores}",
+            f"--fast-math={','.join(self.fast_math)}",
+            *([f"--fp32-cast={self.fp32_cast}"] if self.fp32_cast else []),
+            f"--fallback={self.fallback}",
+            f"--minimum-size={self.minimum_size}",
+        ]
+
+
+@dataclass
+class Compiled:
+    """A module lowered to programs, and what became of the framework's ops."""
+
+    module: ModuleOp
+    options: Options
+    operators: OperatorCounts
+    host_ops: list[HostOp] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write the NEFF file, complete or not at all."""
+        name = self.module.attributes.get("ranvier.name")
+        write_neff(
+            self.module,
+            path,
+            name=name.data if isinstance(name, StringAttr) else path.stem,
+            flags=self.options.flags(),
+            pipeline=self.options.pipeline(),
+            requested_cores=self.options.cores,
+            operators=vars(self.operators),
+        )
+
+
+def compile_module(
+    module: ModuleOp, options: Options, *, progress: Progress | None = None
+) -> Compiled:
+    """Run the whole pipeline on an imported module, in place."""
+    compiled = Compiled(module, options, OperatorCounts(0, 0, 0, 0, 0))
+    temps = _TempFiles(options.save_temps, module) if options.save_temps else None
+
+    def after_each(done: ModulePass, module: ModuleOp) -> None:
+        if done.name == "segment":
+            compiled.operators = count_operators(module)
+            compiled.host_ops = host_ops(module)
+        if temps is not None:
+            temps.write(done.name, module)
+        if progress is not None:
+            progress(done.name)
+
+    run_pipeline(module, options.pipeline(), after_each=after_each)
+    return compiled
+
+
+class _TempFiles:
+    """`--save-temps`: the module after each pass, complete as text, weights once."""
+
+    def __init__(self, directory: Path, module: ModuleOp) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CallerError(Code.FILE_UNWRITABLE, f"{directory}: {error.strerror}") from error
+        self._directory = directory
+        self._count = 0
+        weights = directory / "weights.safetensors"
+        externalize_weights(module, weights, str(weights.absolute()))
+        self.write("import", module)
+
+    def write(self, name: str, module: ModuleOp) -> None:
+        text = StringIO()
+        Printer(text, print_debuginfo=True).print_op(module)
+        reference = str((self._directory / "weights.safetensors").absolute())
+        path = self._directory / f"{self._count:02d}-{name}.mlir"
+        path.write_text(text.getvalue().replace(f'from "{reference}"', 'from "weights.safetensors"') + "\n")
+        self._count += 1
+
+
+def externalize_weights(module: ModuleOp, path: Path, reference: str) -> None:
+    """Write arrays of this process to a safetensors file and refer to it as `reference`."""
+    arrays: dict[str, Array] = {}
+    for op in module.body.block.ops:
+        if isinstance(op, nn.WeightOp) and op.sha256 is not None and op.file is None:
+            array = STORE.registered(op.sha256.data)
+            if array is not None:
+                arrays[op.symbol] = array
+                op.properties["file"] = StringAttr(reference)
+                op.properties["key"] = StringAttr(op.symbol)
+    if arrays:
+        write_safetensors(path, arrays)
+
+
+class Program:
+    """A compiled model in a NEFF file, ready to run."""
+
+    def __init__(self, path: Path, *, owned: bool = False) -> None:
+        self.neff: Neff = load_neff(path)
+        self._path = path
+        self._runner: Runner | None = None
+        if owned:  # a temporary file of ours
+            finalize(self, path.unlink, missing_ok=True)
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        """Name, shape and dtype of each input."""
+        return self.neff.inputs
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """Name, shape and dtype of each output."""
+        return self.neff.outputs
+
+    @property
+    def operators(self) -> Mapping[str, int]:
+        """Counts of the framework's ops: before, after, on_neuron, host, segments."""
+        return self.neff.operators
+
+    @property
+    def runner(self) -> Runner:
+        if self._runner is None:
+            self._runner = Runner(self.neff)
+        return self._runner
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name. Raises CallerError for missing, unknown or unfitting inputs."""
+        return self.runner.run({name: np.asarray(array) for name, array in inputs.items()})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Copy the NEFF file to `path`, complete or not at all."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(self._path, temporary)
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CallerError(Code.FILE_UNWRITABLE, f"{target}: {error.strerror}") from error
+
+
+def compile(
+    model: str | os.PathLike[str] | ModuleOp,
+    *,
+    shapes: Shapes | None = None,
+    target: str = "inf2",
+    cores: int = 1,
+    fast_math: Sequence[str] = ("all",),
+    fallback: str = "host",
+) -> Program:
+    """Compile a model file, or an `nn` module in place, to a program.
+
+    `shapes` gives static shapes by input name; `fallback="error"` refuses host ops. Raises
+    ModelImportError, CallerError or PassFailedException with what is wrong and what would do.
+    """
+    module = model if isinstance(model, ModuleOp) else import_model([Path(model)], shapes=shapes)
+    options = Options(target, cores, tuple(fast_math), fallback=fallback)
+    handle, name = tempfile.mkstemp(prefix="ranvier-", suffix=".neff")
+    os.close(handle)
+    path = Path(name)
+    try:
+        compile_module(module, options).write(path)
+        return Program(path, owned=True)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Program:
+    """A program from a NEFF file. Raises a NeffError that says what is wrong with it."""
+    return Program(Path(path))
