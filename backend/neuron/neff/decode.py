@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from xdsl.ir import Attribute
 
-from ranvier.backend.neuron.neff.encode import BOOL, FLOAT, HEADER, INT, MAGIC, MAJOR, TEXT
+from ranvier.backend.neuron.neff.encode import (
+    BOOL,
+    FLOAT,
+    HEADER,
+    INT,
+    INTS,
+    MAGIC,
+    MAJOR,
+    TEXT,
+)
 from ranvier.backend.neuron.neff.errors import NeffProgramError, NeffVersionError
 from ranvier.backend.neuron.program import (
     CoreProgram,
@@ -182,7 +191,9 @@ class _Decoder:
             return bool(self.count(1, "truth values"))
         if kind == INT:
             return self.signed()
-        return self.signed_run(self.count(MAX_FIELDS, "integers of a field"))
+        if kind == INTS:
+            return self.signed_run(self.count(MAX_FIELDS, "integers of a field"))
+        raise NeffProgramError(f"no field value is of kind {kind}")
 
     def element(self) -> Attribute:
         name = self.text()
