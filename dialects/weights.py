@@ -16,7 +16,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from safetensors import serialize_file
+from safetensors.numpy import save_file
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
@@ -33,8 +33,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
-# `serialize_file` spells types as NumPy does.
-_LONG_NAMES = {dtype: dtype.name for dtype in _DTYPES.values()}
 _HEADER_LIMIT = 100 << 20
 
 
@@ -55,7 +53,7 @@ class WeightStore:
         """Keep an array of this process, read-only, and return its SHA-256."""
         identity = sha256_of(array)
         if identity not in self._arrays:
-            view = np.ascontiguousarray(array).view()
+            view = np.ascontiguousarray(array).reshape(array.shape).view()
             view.flags.writeable = False
             self._arrays[identity] = view
         return identity
@@ -120,16 +118,9 @@ def _tensor(data: Array, entry: Mapping[str, Any]) -> Array:
 def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write tensors to a file, complete or not at all. Raises CallerError if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    tensors: dict[str, dict[str, Any]] = {
-        key: {
-            "dtype": _LONG_NAMES[array.dtype],
-            "shape": array.shape,
-            "data": np.ascontiguousarray(array).tobytes(),
-        }
-        for key, array in arrays.items()
-    }
+    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
     try:
-        serialize_file(tensors, temporary, None)
+        save_file(tensors, temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror or error}") from error

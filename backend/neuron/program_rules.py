@@ -11,7 +11,7 @@ from typing import Any
 
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute
-from xdsl.irdl import ConstraintContext, OptOperandDef, OptPropertyDef
+from xdsl.irdl import VerificationContext, OptOperandDef, OptPropertyDef
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.backend.neuron.limits import Machine
@@ -37,7 +37,6 @@ from ranvier.dialects.nc.types import (
     PSUM_BANKS,
     BufferType,
     Space,
-    element_dtype,
 )
 
 MAX_TRANSFER = 1 << 31
@@ -65,7 +64,7 @@ def field_rules(op: type[InstructionOp]) -> dict[str, FieldRule]:
         kinds: set[type] = set()
         for sample in _SAMPLES:
             try:
-                definition.constr.verify(as_attribute(sample), ConstraintContext())
+                definition.constr.verify(as_attribute(sample), VerificationContext())
             except VerifyException:
                 continue
             kinds.add(type(sample))
@@ -208,7 +207,7 @@ class _CoreChecker:
         length = (room - operand.address) // itemsize
         if length < 1:
             raise VerifyException(f"address {operand.address} leaves {room} bytes")
-        operand.access.check(buffer_type(operand.space, length, operand.element), trips)
+        operand.access.check(_memory_type(operand.space, length, operand.element), trips)
 
     def dram_bytes(self, operand: Operand, *, written: bool) -> int:
         if operand.memory == SCRATCH:
@@ -253,15 +252,14 @@ def _check_form(record: Instruction, depth: int) -> None:
             raise VerifyException(f"waits for {wait} in {depth} loops")
 
 
+_KINDS: dict[Space, type[BufferType]] = {
+    Space.DRAM: DramType,
+    Space.SBUF: SbufType,
+    Space.PSUM: PsumType,
+}
+
+
 @lru_cache(maxsize=4096)
-def _chip_type(space: Space, length: int, element: Attribute) -> BufferType:
-    kind = SbufType if space == Space.SBUF else PsumType
-    return kind((PARTITIONS, length), element)
-
-
-def buffer_type(space: Space, length: int, element: Attribute) -> BufferType:
+def _memory_type(space: Space, length: int, element: Attribute) -> BufferType:
     """The memory from an address on, as a buffer of one type."""
-    if space != Space.DRAM:
-        return _chip_type(space, length, element)
-    element_dtype(element)
-    return DramType((length,), element)
+    return _KINDS[space]((length,) if space == Space.DRAM else (PARTITIONS, length), element)

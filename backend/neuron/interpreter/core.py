@@ -59,6 +59,8 @@ class CoreState:
     index: int
     sbuf: Array
     psum: Array
+    workspaces: list[Array]
+    """f32 memory of the simulation, by slot."""
     channels: dict[Transfer, deque[Array]]
     dram: list[Array] = field(default_factory=list[Array])
     """Byte areas of the tensors; the last is the scratch area."""
@@ -68,13 +70,10 @@ class CoreState:
         words = PSUM_BANKS * PSUM_BANK_BYTES // 4
         self.accumulated = np.zeros((QUADRANTS, words), np.bool_)
         """Which words of PSUM the PE wrote last, by quadrant of 32 partitions."""
-        size = PARTITIONS * MAX_ELEMENTS[Space.SBUF]
-        # Untouched pages of these cost nothing.
-        self._workspaces = [np.empty(size, F32) for _ in range(WORKSPACES)]
 
     def workspace(self, slot: int, shape: tuple[int, ...]) -> Array:
-        """f32 memory of the simulation, shared by all instructions that use the slot."""
-        return self._workspaces[slot][: prod(shape)].reshape(shape)
+        """f32 values of a shape; all instructions that use the slot share its memory."""
+        return self.workspaces[slot][: prod(shape)].reshape(shape)
 
     def poison(self) -> None:
         """Forget all that earlier programs left on chip."""
@@ -160,7 +159,12 @@ class CoreState:
         return fetch
 
 
+def workspaces() -> list[Array]:
+    """Workspaces as large as an instruction may need; untouched pages of them cost nothing."""
+    size = PARTITIONS * MAX_ELEMENTS[Space.SBUF]
+    return [np.empty(size, F32) for _ in range(WORKSPACES)]
+
+
 def on_chip(row_bytes: int) -> Array:
-    """A memory of 128 partitions; not yet poisoned."""
-    whole = np.empty((PARTITIONS, row_bytes + ROW_GAP), np.uint8)
-    return whole[:, :row_bytes]
+    """A memory of 128 partitions, with a gap after each; not yet poisoned."""
+    return np.empty((PARTITIONS, row_bytes + ROW_GAP), np.uint8)

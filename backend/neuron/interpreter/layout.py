@@ -35,8 +35,7 @@ def joined(layouts: Sequence[Layout]) -> list[Layout]:
         if dims[0][1] == 1:
             continue
         if kept[0] and all(
-            done[-1][0] == stride * count
-            for done, (stride, count) in zip(kept, dims, strict=True)
+            done[-1][0] == stride * count for done, (stride, count) in zip(kept, dims, strict=True)
         ):
             for done, (stride, count) in zip(kept, dims, strict=True):
                 done[-1] = (stride, done[-1][1] * count)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ranvier.backend.neuron.interpreter.core import F32, CoreState, Fetch
-from ranvier.backend.neuron.interpreter.layout import Layout, align, shape_of, size_of
+from ranvier.backend.neuron.interpreter.layout import Layout, align, shape_of
 from ranvier.backend.neuron.program import Operand
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import Space
@@ -143,7 +143,3 @@ def disown(state: CoreState, operand: Operand) -> Callable[[], None] | None:
         words()[...] = False
 
     return note
-
-
-def elements(layout: Layout) -> int:
-    return size_of(layout)

@@ -18,6 +18,7 @@ from ranvier.backend.neuron.limits import Machine
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import ConstantSource, ReferenceSemantics
 from ranvier.dialects.nc.types import ui8
+from ranvier.dialects.nn.constant import OpaqueOp
 from ranvier.dialects.nn.types import element_of, shape_of, size_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def lowerings() -> dict[type[Operation], Lowering[Operation]]:
 
 def why_unsupported(op: Operation, machine: Machine) -> Reason | None:
     """Why the machine does not run the op, or None. An f32 operand may still become bf16."""
+    if isinstance(op, OpaqueOp):
+        kind = f"{op.framework.data}'s {op.op_type.data}"
+        return Reason(Code.OP_OPAQUE, f"{kind} has no definition in nn")
     lowering = lowerings().get(type(op))
     if lowering is None:
         return Reason(Code.OP_NO_LOWERING, f"{machine.name} has no lowering for {op.name}")
