@@ -136,7 +136,7 @@ class Executor:
                 return operands
             case graph.LaunchOp() if self._launch is not None:
                 return self._launch(op.symbol, operands)
-            case ReferenceSemantics():
+            case _ if isinstance(op, ReferenceSemantics):
                 return evaluate(op, operands)
             case _:
                 raise CallerError(Code.OP_UNREGISTERED, f"{op.name} has no reference semantics")

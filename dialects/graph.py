@@ -277,4 +277,4 @@ class LaunchOp(IRDLOperation):
 
 OPS: tuple[type[Operation], ...] = (SegmentOp, StageOp, TransferOp, LaunchOp, YieldOp)
 
-GRAPH = Dialect("graph", OPS, [])
+GRAPH = Dialect("graph", list(OPS), [])

@@ -97,7 +97,7 @@ def as_attribute(value: object) -> Attribute:
 
 def ints(attribute: DenseArrayBase[Any]) -> tuple[int, ...]:
     """The integers of an `array<i64: …>` property."""
-    return tuple(int(value) for value in attribute.get_values())
+    return tuple(int(value) for value in attribute.iter_values())
 
 
 def as_python(attribute: Attribute) -> Any:
@@ -112,6 +112,6 @@ def as_python(attribute: Attribute) -> Any:
             return attribute.data
         case DenseArrayBase():
             floats = isinstance(attribute.elt_type, Float64Type)
-            return tuple(float(v) if floats else int(v) for v in attribute.get_values())
+            return tuple(float(v) if floats else int(v) for v in attribute.iter_values())
         case _:
             raise TypeError(f"no Python value stands for {attribute}")

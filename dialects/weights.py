@@ -38,7 +38,8 @@ _HEADER_LIMIT = 100 << 20
 
 def sha256_of(array: Array) -> str:
     """SHA-256 of the row-major bytes, as 64 hex digits."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.sha256(flat.data).hexdigest()
 
 
 class WeightStore:
@@ -118,7 +119,9 @@ def _tensor(data: Array, entry: Mapping[str, Any]) -> Array:
 def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write tensors to a file, complete or not at all. Raises CallerError if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    tensors = {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}
+    tensors = {
+        key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()
+    }
     try:
         save_file(tensors, temporary)
         os.replace(temporary, path)

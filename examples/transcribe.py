@@ -1,7 +1,7 @@
 """Compile a trained music transcription network for a NeuronCore, and play it a chord.
 
-The network is basic-pitch (Apache-2.0), as ONNX inside its wheel. Notes are synthesised, heard by the
-compiled program on the reference machine, and drawn as a piano roll.
+The network is basic-pitch (Apache-2.0), as ONNX inside its wheel. Notes are synthesised, heard by
+the compiled program on the reference machine, and drawn as a piano roll.
 
     python examples/transcribe.py --notes C4 A4 E5
 """

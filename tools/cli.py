@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 COMMANDS = {
     "import": "read a model and print it as nn IR",
@@ -38,7 +38,7 @@ class Command(Protocol):
 
 
 def load_command(name: str) -> Command:
-    return import_module(f"ranvier.tools.{name}_command")
+    return cast(Command, import_module(f"ranvier.tools.{name}_command"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

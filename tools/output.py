@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 @contextmanager
-def progress(text: str, *, quiet: bool) -> Iterator[None]:
+def progress(text: str, *, quiet: bool) -> Generator[None]:
     """Show that something long runs: a spinner on a terminal, nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield

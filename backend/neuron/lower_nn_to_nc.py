@@ -84,7 +84,9 @@ class _SegmentLowering:
         stages = [op for op in segment.block.ops if isinstance(op, graph.StageOp)]
         self.groups: list[graph.GroupOp] = [*stages] or [segment]
         transfers = [op for op in segment.block.ops if isinstance(op, graph.TransferOp)]
-        self.tags = {transfer.result: tag for tag, transfer in enumerate(transfers)}
+        self.tags: dict[SSAValue, int] = {
+            transfer.result: tag for tag, transfer in enumerate(transfers)
+        }
         self.transfers = transfers
 
     def lower(self) -> nc.ProgramOp:
@@ -115,7 +117,7 @@ class _SegmentLowering:
         if not argument.uses:
             return
         e, shape = context.e, shape_of(argument)
-        kind = nc.DramType((max(1, size_of(argument)),), machine_element(element_of(argument)))
+        kind = nc.DramType.of((max(1, size_of(argument)),), machine_element(element_of(argument)))
         if isinstance(operand, BlockArgument):
             tensor = nc.TensorOp(INPUT, operand.index, kind)
             e.add(tensor)
@@ -138,12 +140,12 @@ class _SegmentLowering:
     def _declare_outputs(self, context: Context, group: graph.GroupOp) -> list[Output]:
         """An op that computes a result of the segment writes it to its output directly."""
         outputs: list[Output] = []
-        inner = dict(zip(group.outputs, group.yielded, strict=True))
+        inner = results_of(group)
         for position, value in enumerate(self.segment.yielded):
             value = value if group is self.segment else inner.get(value)
             if value is None:
                 continue
-            type = nc.DramType((max(1, size_of(value)),), machine_element(element_of(value)))
+            type = nc.DramType.of((max(1, size_of(value)),), machine_element(element_of(value)))
             tensor = nc.TensorOp(OUTPUT, position, type)
             context.e.add(tensor)
             outputs.append(Output(value, View.whole(tensor.buffer, shape_of(value))))
@@ -164,7 +166,7 @@ class _SegmentLowering:
             view = context.view(output.value)
             if view != output.view:
                 copy_view(context.e, output.view, view)
-        inner = dict(zip(group.outputs, group.yielded, strict=True))
+        inner = results_of(group)
         for transfer in self.transfers:
             if transfer.operand not in inner:
                 continue
@@ -178,6 +180,11 @@ class _SegmentLowering:
                 fields={"peer": transfer.destination.value.data, "tag": self.tags[transfer.result]},
                 src=_all_of(view),
             )
+
+
+def results_of(group: graph.GroupOp) -> dict[SSAValue, SSAValue]:
+    """The value inside a group that each of its results is."""
+    return {outer: inner for outer, inner in zip(group.outputs, group.yielded, strict=True)}
 
 
 def _all_of(view: View) -> Ref:

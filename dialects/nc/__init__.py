@@ -47,4 +47,4 @@ INSTRUCTIONS: dict[int, type[InstructionOp]] = {
     op.OPCODE: op for op in OPS if issubclass(op, InstructionOp)
 }
 
-NC = Dialect("nc", OPS, [DramType, SbufType, PsumType, AccessesAttr, WaitsAttr])
+NC = Dialect("nc", list(OPS), [DramType, SbufType, PsumType, AccessesAttr, WaitsAttr])

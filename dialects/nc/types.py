@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import ml_dtypes
 import numpy as np
@@ -77,8 +77,10 @@ class BufferType(ParametrizedAttribute, TypeAttribute):
 
     SPACE: ClassVar[Space]
 
-    def __init__(self, shape: Sequence[int], element: Attribute) -> None:
-        super().__init__(ArrayAttr([IntAttr(size) for size in shape]), element)
+    @classmethod
+    def of(cls, shape: Sequence[int], element: Attribute) -> Self:
+        """The type of a buffer with these dimensions."""
+        return cls.new((ArrayAttr([IntAttr(size) for size in shape]), element))
 
     @property
     def space(self) -> Space:

@@ -204,4 +204,4 @@ OPS: tuple[type[Operation], ...] = tuple(
     and op.name.startswith("nn.")
 )
 
-NN = Dialect("nn", OPS, [])
+NN = Dialect("nn", list(OPS), [])

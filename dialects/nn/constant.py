@@ -175,7 +175,7 @@ class WeightOp(IRDLOperation):
 
     @property
     def tensor_type(self) -> Tensor:
-        return cast(Tensor, self.type)
+        return self.type
 
     def verify_(self) -> None:
         sources = [self.file or self.sha256, self.splat, self.seed, self.body.blocks.first]

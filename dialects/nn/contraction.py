@@ -71,8 +71,8 @@ class MatmulOp(ContractionOp):
         lhs, rhs = shape_of(self.lhs), shape_of(self.rhs)
         if not lhs or not rhs:
             raise VerifyException("a matrix product takes tensors of rank 1 and above")
-        rows, columns = lhs[:-1][-1:], rhs[1:][-1:] if len(rhs) > 1 else ()
-        k, k_rhs = lhs[-1], rhs[-2] if len(rhs) > 1 else rhs[0]
+        rows, columns = lhs[-2:-1], rhs[-1:] if len(rhs) > 1 else ()
+        k, k_rhs = lhs[-1], rhs[max(0, len(rhs) - 2)]
         if k != k_rhs:
             raise VerifyException(
                 f"contracted dimensions differ: lhs has {k} columns, rhs has {k_rhs} rows"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from math import erf as scalar_erf
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, StringAttr, UnitAttr, i1
+from xdsl.dialects.builtin import UnitAttr, i1
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     irdl_op_definition,
@@ -92,280 +91,6 @@ class LogicalOp(BinaryOp):
         return operand
 
 
-# -- One operand ------------------------------------------------------------------------------
-
-
-@irdl_op_definition
-class ReluOp(UnaryOp):
-    """`max(x, 0)`"""
-
-    name = "nn.relu"
-    FLOATS_ONLY: ClassVar[bool] = False
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.maximum(operands[0], 0)
-
-
-@irdl_op_definition
-class AbsOp(UnaryOp):
-    """`|x|`"""
-
-    name = "nn.abs"
-    FLOATS_ONLY: ClassVar[bool] = False
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.abs(operands[0])
-
-
-@irdl_op_definition
-class NegOp(UnaryOp):
-    """`-x`"""
-
-    name = "nn.neg"
-    FLOATS_ONLY: ClassVar[bool] = False
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.negative(operands[0])
-
-
-@irdl_op_definition
-class SigmoidOp(UnaryOp):
-    """`1 / (1 + exp(-x))`"""
-
-    name = "nn.sigmoid"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return _sigmoid(operands[0])
-
-
-@irdl_op_definition
-class TanhOp(UnaryOp):
-    """Hyperbolic tangent."""
-
-    name = "nn.tanh"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.tanh(operands[0])
-
-
-@irdl_op_definition
-class ExpOp(UnaryOp):
-    """`e ** x`"""
-
-    name = "nn.exp"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.exp(operands[0])
-
-
-@irdl_op_definition
-class LogOp(UnaryOp):
-    """Natural logarithm."""
-
-    name = "nn.log"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.log(operands[0])
-
-
-@irdl_op_definition
-class SqrtOp(UnaryOp):
-    """Square root."""
-
-    name = "nn.sqrt"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.sqrt(operands[0])
-
-
-@irdl_op_definition
-class RsqrtOp(UnaryOp):
-    """`1 / sqrt(x)`"""
-
-    name = "nn.rsqrt"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return 1 / np.sqrt(operands[0])
-
-
-@irdl_op_definition
-class ReciprocalOp(UnaryOp):
-    """`1 / x`"""
-
-    name = "nn.reciprocal"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return 1 / operands[0]
-
-
-@irdl_op_definition
-class ErfOp(UnaryOp):
-    """Gauss error function."""
-
-    name = "nn.erf"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return _erf(operands[0])
-
-
-@irdl_op_definition
-class GeluOp(UnaryOp):
-    """`x * Phi(x)`; with `approximate = "tanh"` by the tanh formula."""
-
-    name = "nn.gelu"
-    approximate = prop_def(StringAttr)
-
-    def infer(self) -> Sequence[Tensor]:
-        if self.approximate.data not in ("none", "tanh"):
-            raise VerifyException(f"approximate is none or tanh, got {self.approximate.data}")
-        return super().infer()
-
-    def evaluate(self, *operands: Array) -> Array:
-        x = operands[0]
-        if self.approximate.data == "tanh":
-            return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
-        return x * (1 + _erf(x / np.sqrt(2))) / 2
-
-
-@irdl_op_definition
-class SiluOp(UnaryOp):
-    """`x * sigmoid(x)`"""
-
-    name = "nn.silu"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return operands[0] * _sigmoid(operands[0])
-
-
-@irdl_op_definition
-class SoftplusOp(UnaryOp):
-    """`log(1 + exp(x))`"""
-
-    name = "nn.softplus"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.logaddexp(operands[0], np.zeros_like(operands[0]))
-
-
-@irdl_op_definition
-class HardSigmoidOp(UnaryOp):
-    """`clip(alpha * x + beta, 0, 1)`"""
-
-    name = "nn.hard_sigmoid"
-    alpha = prop_def(FloatAttr)
-    beta = prop_def(FloatAttr)
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.clip(self.get("alpha") * operands[0] + self.get("beta"), 0, 1)
-
-
-@irdl_op_definition
-class HardSwishOp(UnaryOp):
-    """`x * clip(x / 6 + 1/2, 0, 1)`"""
-
-    name = "nn.hard_swish"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return operands[0] * np.clip(operands[0] / 6 + 0.5, 0, 1)
-
-
-@irdl_op_definition
-class LeakyReluOp(UnaryOp):
-    """`x` where `x >= 0`, else `alpha * x`"""
-
-    name = "nn.leaky_relu"
-    alpha = prop_def(FloatAttr)
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.where(operands[0] >= 0, operands[0], self.get("alpha") * operands[0])
-
-
-@irdl_op_definition
-class EluOp(UnaryOp):
-    """`x` where `x >= 0`, else `alpha * (exp(x) - 1)`"""
-
-    name = "nn.elu"
-    alpha = prop_def(FloatAttr)
-
-    def evaluate(self, *operands: Array) -> Array:
-        x = operands[0]
-        return np.where(x >= 0, x, self.get("alpha") * np.expm1(np.minimum(x, 0)))
-
-
-@irdl_op_definition
-class ClampOp(UnaryOp):
-    """`min(max(x, low), high)`; NaN stays NaN, and `high` wins over `low`."""
-
-    name = "nn.clamp"
-    FLOATS_ONLY: ClassVar[bool] = False
-    low = opt_prop_def(FloatAttr | IntegerAttr)
-    high = opt_prop_def(FloatAttr | IntegerAttr)
-
-    def evaluate(self, *operands: Array) -> Array:
-        x = operands[0]
-        if (low := self.get("low")) is not None:
-            x = np.maximum(x, np.asarray(low, x.dtype))
-        if (high := self.get("high")) is not None:
-            x = np.minimum(x, np.asarray(high, x.dtype))
-        return x
-
-
-@irdl_op_definition
-class FloorOp(UnaryOp):
-    """Largest integer not above `x`."""
-
-    name = "nn.floor"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.floor(operands[0])
-
-
-@irdl_op_definition
-class CeilOp(UnaryOp):
-    """Smallest integer not below `x`."""
-
-    name = "nn.ceil"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.ceil(operands[0])
-
-
-@irdl_op_definition
-class SinOp(UnaryOp):
-    """Sine, radians."""
-
-    name = "nn.sin"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.sin(operands[0])
-
-
-@irdl_op_definition
-class CosOp(UnaryOp):
-    """Cosine, radians."""
-
-    name = "nn.cos"
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.cos(operands[0])
-
-
-@irdl_op_definition
-class NotOp(UnaryOp):
-    """Negation of truth values."""
-
-    name = "nn.not"
-    FLOATS_ONLY: ClassVar[bool] = False
-
-    def infer(self) -> Sequence[Tensor]:
-        if element_of(self.operand) != i1:
-            raise VerifyException(f"nn.not takes truth values, got {self.operand.type}")
-        return (type_of(self.operand),)
-
-    def evaluate(self, *operands: Array) -> Array:
-        return np.logical_not(operands[0])
-
-
 @irdl_op_definition
 class CastOp(TensorOp):
     """Round to the result's element type: to nearest even for floats, toward zero for integers.
@@ -447,6 +172,26 @@ class DivOp(BinaryOp):
         safe = np.where(y == 0, 1, y)
         quotient = np.abs(x) // np.abs(safe) * (np.sign(x) * np.sign(safe))
         return np.where(y == 0, 0, quotient).astype(x.dtype)
+
+
+@irdl_op_definition
+class ModOp(BinaryOp):
+    """`x - y * floor(x / y)`: the remainder with the sign of `y`."""
+
+    name = "nn.mod"
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.mod(*operands)
+
+
+@irdl_op_definition
+class FmodOp(BinaryOp):
+    """`x - y * trunc(x / y)`: the remainder with the sign of `x`."""
+
+    name = "nn.fmod"
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.fmod(*operands)
 
 
 @irdl_op_definition
@@ -551,6 +296,45 @@ class OrOp(LogicalOp):
 
 
 @irdl_op_definition
+class XorOp(LogicalOp):
+    """Exclusive disjunction, bit by bit."""
+
+    name = "nn.xor"
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.bitwise_xor(*operands)
+
+
+class ShiftOp(LogicalOp):
+    """`x` by `y` bits; `y` is not negative and below the number of bits."""
+
+    def result_element(self, operand: Attribute) -> Attribute:
+        if operand == i1:
+            raise VerifyException(f"{self.name} takes integers, got truth values")
+        return super().result_element(operand)
+
+
+@irdl_op_definition
+class ShiftLeftOp(ShiftOp):
+    """`x * 2 ** y`, without the bits that leave the type."""
+
+    name = "nn.shift_left"
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.left_shift(*operands)
+
+
+@irdl_op_definition
+class ShiftRightOp(ShiftOp):
+    """`floor(x / 2 ** y)`: the sign stays."""
+
+    name = "nn.shift_right"
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.right_shift(*operands)
+
+
+@irdl_op_definition
 class SelectOp(TensorOp):
     """`x` where the condition holds, else `y`; all three broadcast."""
 
@@ -574,17 +358,3 @@ class SelectOp(TensorOp):
 
     def evaluate(self, *operands: Array) -> Array:
         return np.where(*operands)
-
-
-def _sigmoid(x: Array) -> Array:
-    # Two branches, so that exp never overflows.
-    decayed = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, decayed) / (1 + decayed)
-
-
-_scalar_erf: Any = np.frompyfunc(scalar_erf, 1, 1)
-
-
-def _erf(x: Array) -> Array:
-    """In double precision by the C library, rounded once."""
-    return np.asarray(_scalar_erf(x.astype(np.float64)), np.float64).astype(x.dtype)

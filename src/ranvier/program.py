@@ -1,6 +1,6 @@
 """Compile a model to a program, save it, load it, run it.
 
-The path is `importers` -> the pipeline that `--print-pipeline` prints -> `neff.encode`; each step can
+The path is `importers`, the pipeline that `--print-pipeline` prints, `neff.encode`; each step can
 be run alone with `ranvier import`, `ranvier-opt` and `ranvier compile`.
 """
 
@@ -142,7 +142,9 @@ class _TempFiles:
         Printer(text, print_debuginfo=True).print_op(module)
         reference = str((self._directory / "weights.safetensors").absolute())
         path = self._directory / f"{self._count:02d}-{name}.mlir"
-        path.write_text(text.getvalue().replace(f'from "{reference}"', 'from "weights.safetensors"') + "\n")
+        path.write_text(
+            text.getvalue().replace(f'from "{reference}"', 'from "weights.safetensors"') + "\n"
+        )
         self._count += 1
 
 

@@ -45,7 +45,8 @@ def bottleneck(net: Network, value: str, name: str, channels: int, stride: int) 
     entry = net.activation
     out = net.relu(net.conv_bn(value, f"{name}.conv1", channels, 1), f"{name}.relu1")
     out = net.relu(net.conv_bn(out, f"{name}.conv2", channels, 3, stride), f"{name}.relu2")
-    out = net.conv_bn(out, f"{name}.conv3", 4 * channels, 1)
+    # As in trained networks the shortcut dominates: a branch of full weight would amplify rounding.
+    out = net.conv_bn(out, f"{name}.conv3", 4 * channels, 1, gain=0.3)
     main, net.activation = net.activation, entry
     if entry.shape[1] != 4 * channels or stride != 1:
         value = net.conv_bn(value, f"{name}.downsample", 4 * channels, 1, stride)
@@ -79,7 +80,9 @@ class Network:
         self.weights.append(numpy_helper.from_array(array.astype(np.float32), name))
         return name
 
-    def conv_bn(self, value: str, name: str, channels: int, kernel: int, stride: int = 1) -> str:
+    def conv_bn(
+        self, value: str, name: str, channels: int, kernel: int, stride: int = 1, gain: float = 1.0
+    ) -> str:
         """He-normal convolution, then a batch norm with the statistics of what it gives."""
         fan_in = self.activation.shape[1] * kernel * kernel
         shape = (channels, self.activation.shape[1], kernel, kernel)
@@ -94,14 +97,14 @@ class Network:
             pads=[pad] * 4,
         )
         self.activation = convolve(self.activation, weight, stride, pad)
-        return self.batch_norm(name)
+        return self.batch_norm(name, gain)
 
-    def batch_norm(self, name: str) -> str:
+    def batch_norm(self, name: str, gain: float) -> str:
         channels = self.activation.shape[1]
         # Rounded, so that the weights do not depend on the summation order of a BLAS.
         mean = self.activation.mean((0, 2, 3), np.float64).round(3)
         variance = self.activation.var((0, 2, 3), np.float64).round(3) + 1e-3
-        scale = self.random.uniform(0.8, 1.2, channels)
+        scale = gain * self.random.uniform(0.8, 1.2, channels)
         bias = self.random.normal(0.0, 0.1, channels)
         statistics = {"scale": scale, "bias": bias, "mean": mean, "var": variance}
         names = [self.weight(f"{name}.bn.{key}", array) for key, array in statistics.items()]

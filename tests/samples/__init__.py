@@ -91,9 +91,7 @@ class Sample:
 
 def all_samples() -> list[Sample]:
     """The samples of every family."""
-    return [
-        sample for family in FAMILIES for sample in import_module(f"samples.{family}").SAMPLES
-    ]
+    return [sample for family in FAMILIES for sample in import_module(f"samples.{family}").SAMPLES]
 
 
 def const(operand: Operand) -> Operand:

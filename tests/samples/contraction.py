@@ -80,7 +80,10 @@ def gemm(
 ) -> Sample:
     m, k, n = sizes
     shapes = (k, m) if transpose[0] else (m, k), (n, k) if transpose[1] else (k, n)
-    operands = [Operand(shapes[0], element, -1.0, 1.0), const(Operand(shapes[1], element, -1.0, 1.0))]
+    operands = [
+        Operand(shapes[0], element, -1.0, 1.0),
+        const(Operand(shapes[1], element, -1.0, 1.0)),
+    ]
     if addend is not None:
         operands.append(Operand(addend, result or element))
 

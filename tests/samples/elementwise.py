@@ -211,7 +211,10 @@ def select(
     condition, on_true, on_false = shapes
     sides = Operand(on_true, element), Operand(on_false, element)
     return Sample(
-        nn.SelectOp, (Operand(condition, i1), *sides), lambda c, x, y: c * x + (1 - c) * y, host=host
+        nn.SelectOp,
+        (Operand(condition, i1), *sides),
+        lambda c, x, y: c * x + (1 - c) * y,
+        host=host,
     )
 
 

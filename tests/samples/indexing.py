@@ -18,7 +18,9 @@ def gathered(x: Array, indices: Array, *, axis: int) -> Array:
     return by_onnx("Gather", x, indices.astype("int64"), axis=axis)
 
 
-def gather(shape: Shape, indices: Operand, axis: int, element: Attribute = f32, **kw: Any) -> Sample:
+def gather(
+    shape: Shape, indices: Operand, axis: int, element: Attribute = f32, **kw: Any
+) -> Sample:
     return Sample(nn.GatherOp, (Operand(shape, element), indices), gathered, {"axis": axis}, **kw)
 
 

@@ -37,9 +37,7 @@ def softmax(x: Array, *, axis: int) -> Array:
 
 
 def rows(*shape: int, axis: int, element: Attribute = f32, scale: float = 3.0) -> Sample:
-    return Sample(
-        nn.SoftmaxOp, (Operand(shape, element, -scale, scale),), softmax, {"axis": axis}
-    )
+    return Sample(nn.SoftmaxOp, (Operand(shape, element, -scale, scale),), softmax, {"axis": axis})
 
 
 SAMPLES = [

@@ -68,7 +68,13 @@ SAMPLES = [
         {"axes": (2, 3), "keepdims": True},
     ),
     *(
-        Sample(op, (Operand((3, 5), element, -9, 9),), oracle, {"axes": (0,), "keepdims": True}, host=BOTH)
+        Sample(
+            op,
+            (Operand((3, 5), element, -9, 9),),
+            oracle,
+            {"axes": (0,), "keepdims": True},
+            host=BOTH,
+        )
         for op, element, oracle in (
             (nn.ReduceSumOp, i32, SUM),
             (nn.ReduceMaxOp, i64, MAX),

@@ -21,7 +21,8 @@ def move(
     op: type[TensorOp],
     oracle: Any,
     shape: Shape,
-    element: Attribute = f32,
+    element: Attribute,
+    /,
     host: tuple[str, ...] = (),
     **properties: Any,
 ) -> Sample:
@@ -30,8 +31,12 @@ def move(
 
 def reshape(shape: Shape, to: Shape, element: Attribute = f32, **kw: Any) -> Sample:
     return move(
-        nn.ReshapeOp, lambda x, shape: np.array(x.ravel().tolist()).reshape(shape), shape, element,
-        shape=to, **kw,
+        nn.ReshapeOp,
+        lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
+        shape,
+        element,
+        shape=to,
+        **kw,
     )
 
 
@@ -65,7 +70,9 @@ def concat(shapes: Sequence[Shape], axis: int, element: Attribute = f32, **kw: A
     operands = tuple(Operand(shape, element, -9, 9) for shape in shapes)
 
     def oracle(*parts: Array, axis: int) -> Array:
-        return np.moveaxis(np.array([row for x in parts for row in np.moveaxis(x, axis, 0)]), 0, axis)
+        return np.moveaxis(
+            np.array([row for x in parts for row in np.moveaxis(x, axis, 0)]), 0, axis
+        )
 
     return Sample(nn.ConcatOp, operands, oracle, {"axis": axis}, **kw)
 
@@ -87,9 +94,7 @@ def pad(
     value: float = 0.0,
     **kw: Any,
 ) -> Sample:
-    return move(
-        nn.PadOp, padded, shape, element, low=low, high=high, mode=mode, value=value, **kw
-    )
+    return move(nn.PadOp, padded, shape, element, low=low, high=high, mode=mode, value=value, **kw)
 
 
 SAMPLES = [

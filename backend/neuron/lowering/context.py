@@ -146,7 +146,7 @@ class Context:
         """The tensor of a weight symbol."""
         if symbol not in self._tensors:
             length = int(np.prod(shape, dtype=np.int64))
-            op = nc.TensorOp(WEIGHT, symbol, nc.DramType((length,), machine_element(element)))
+            op = nc.TensorOp(WEIGHT, symbol, nc.DramType.of((length,), machine_element(element)))
             op.location = self.e.location
             self.e.declare(op)
             self._tensors[symbol] = op.buffer

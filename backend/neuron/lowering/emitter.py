@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xdsl.builder import Builder, InsertPoint
+from xdsl.builder import Builder
 from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr
 from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.rewriter import InsertPoint
 
 from ranvier.dialects import nc
 from ranvier.dialects.nc.access import LOOP_DEPTH, Access
@@ -146,19 +147,19 @@ class Emitter:
 
     def sbuf(self, partitions: int, width: int, element: Attribute) -> OnChip:
         """A new tile in SBUF."""
-        alloc = nc.AllocOp(nc.SbufType((partitions, width), element))
+        alloc = nc.AllocOp(nc.SbufType.of((partitions, width), element))
         self.add(alloc)
         return OnChip(alloc.buffer, partitions, width)
 
     def psum(self, partitions: int, width: int, element: Attribute) -> OnChip:
         """A new tile in a bank of PSUM."""
-        alloc = nc.AllocOp(nc.PsumType((partitions, width), element))
+        alloc = nc.AllocOp(nc.PsumType.of((partitions, width), element))
         self.add(alloc)
         return OnChip(alloc.buffer, partitions, width)
 
     def dram(self, length: int, element: Attribute) -> SSAValue:
         """Scratch in DRAM, alive from its first write to its last read wherever they stand."""
-        alloc = nc.AllocOp(nc.DramType((length,), element))
+        alloc = nc.AllocOp(nc.DramType.of((length,), element))
         alloc.location = self.location
         self.declare(alloc)
         return alloc.buffer

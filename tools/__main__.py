@@ -1,0 +1,5 @@
+"""`python -m ranvier.tools`: the `ranvier` command."""
+
+from ranvier.tools.cli import main
+
+main()
