@@ -11,7 +11,7 @@ from typing import Any
 
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute
-from xdsl.irdl import VerificationContext, OptOperandDef, OptPropertyDef
+from xdsl.irdl import OptOperandDef, OptPropertyDef, VerificationContext
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.backend.neuron.limits import Machine
@@ -262,4 +262,4 @@ _KINDS: dict[Space, type[BufferType]] = {
 @lru_cache(maxsize=4096)
 def _memory_type(space: Space, length: int, element: Attribute) -> BufferType:
     """The memory from an address on, as a buffer of one type."""
-    return _KINDS[space]((length,) if space == Space.DRAM else (PARTITIONS, length), element)
+    return _KINDS[space].of((length,) if space == Space.DRAM else (PARTITIONS, length), element)

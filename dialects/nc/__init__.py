@@ -17,6 +17,7 @@ from ranvier.dialects.nc.dve import CopyPredicatedOp as CopyPredicatedOp
 from ranvier.dialects.nc.dve import MemsetOp as MemsetOp
 from ranvier.dialects.nc.dve import ReciprocalOp as ReciprocalOp
 from ranvier.dialects.nc.dve import ReduceOp as ReduceOp
+from ranvier.dialects.nc.dve import ScalarTensorTensorOp as ScalarTensorTensorOp
 from ranvier.dialects.nc.dve import TensorScalarOp as TensorScalarOp
 from ranvier.dialects.nc.dve import TensorTensorOp as TensorTensorOp
 from ranvier.dialects.nc.instruction import InstructionOp as InstructionOp

@@ -122,6 +122,31 @@ class TensorScalarOp(VectorOp):
 
 
 @irdl_op_definition
+class ScalarTensorTensorOp(VectorOp):
+    """`dst = (src op0 a) op1 other`; a is a number or holds one element per partition."""
+
+    name = "nc.scalar_tensor_tensor"
+    OPCODE: ClassVar[int] = 27
+
+    dst = operand_def()
+    src = operand_def()
+    other = operand_def()
+    operand0 = opt_operand_def()
+    op0 = prop_def(StringAttr)
+    scalar0 = opt_prop_def(FloatAttr)
+    op1 = prop_def(StringAttr)
+
+    @classmethod
+    def check_vector(cls, views: Views, fields: Fields) -> None:
+        same_counts(cls.name, views, "dst", "src", "other")
+        if ("operand0" in views) + ("scalar0" in fields) != 1:
+            raise VerifyException(f"{cls.name} takes a number or a buffer")
+        per_partition(cls.name, views, "operand0", "dst")
+        for op in (fields["op0"], fields["op1"]):
+            check_alu(cls.name, op, fields.get("engine", "dve"))
+
+
+@irdl_op_definition
 class ReduceOp(VectorOp):
     """Reduce the innermost `axes` free dimensions of `src`: tensor_reduce."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr, StringAttr
 from xdsl.ir import Attribute
 from xdsl.irdl import (
     irdl_op_definition,
@@ -184,6 +185,144 @@ class ConvOp(ContractionOp):
 
     def work(self) -> Work:
         return Work(macs=size_of(self.result) * prod(shape_of(self.weight)[1:]))
+
+
+@irdl_op_definition
+class ConvTransposeOp(ContractionOp):
+    """Transposed convolution over 1 to 3 spatial dimensions: the gradient of a convolution.
+
+    `NxCx… , CxO/gx… , O? -> NxOx…`. Every element adds its multiple of the kernel, `strides` apart;
+    `padding` holds how much is cut off: all lows, then all highs, where a negative high grows.
+    """
+
+    name = "nn.conv_transpose"
+    operand = operand_def()
+    weight = operand_def()
+    bias = opt_operand_def()
+    result = result_def()
+    strides = prop_def(DenseArrayBase)
+    padding = prop_def(DenseArrayBase)
+    dilations = prop_def(DenseArrayBase)
+    groups = prop_def(IntegerAttr)
+
+    def infer(self) -> Sequence[Tensor]:
+        x, w, groups = shape_of(self.operand), shape_of(self.weight), int(self.get("groups"))
+        if not 3 <= len(x) <= 5 or len(w) != len(x):
+            raise VerifyException(
+                f"conv_transpose takes operand and weight of one rank from 3 to 5, got "
+                f"{format_shape(x)} and {format_shape(w)}"
+            )
+        if groups < 1 or x[1] != w[0] or x[1] % groups:
+            raise VerifyException(
+                f"{x[1]} channels in {groups} groups do not fit a weight of {format_shape(w)}"
+            )
+        channels = w[1] * groups
+        if self.bias is not None:
+            self.check_addend(element_of(self.bias))
+            if shape_of(self.bias) != (channels,):
+                raise VerifyException(
+                    f"bias {self.bias.type} does not fit {channels} output channels"
+                )
+        cut = ints(self.padding)
+        rank = len(x) - 2
+        grown = self.grown_shape()
+        if len(cut) != 2 * rank:
+            raise VerifyException(f"{rank} dimensions take {2 * rank} paddings, got {len(cut)}")
+        spatial = tuple(grown[d] - cut[d] - cut[rank + d] for d in range(rank))
+        if min((*spatial, *cut[:rank])) < 0:
+            raise VerifyException(f"cutting {list(cut)} off {format_shape(grown)} leaves nothing")
+        return (tensor((x[0], channels, *spatial), self.product_element()),)
+
+    def grown_shape(self) -> tuple[int, ...]:
+        """The spatial shape before anything is cut off."""
+        x, w = shape_of(self.operand)[2:], shape_of(self.weight)[2:]
+        strides, dilations = ints(self.strides), ints(self.dilations)
+        if not len(x) == len(strides) == len(dilations) or min((*strides, *dilations)) < 1:
+            raise VerifyException(
+                f"{len(x)} dimensions take as many strides and dilations of at least 1, got "
+                f"{list(strides)} and {list(dilations)}"
+            )
+        return tuple(
+            (size - 1) * stride + (taps - 1) * dilation + 1
+            for size, taps, stride, dilation in zip(x, w, strides, dilations, strict=True)
+        )
+
+    def evaluate(self, *operands: Array) -> Array:
+        x, w = operands[:2]
+        groups, rank = int(self.get("groups")), x.ndim - 2
+        products = np.concatenate(
+            [  # NxX…xO/gxK…
+                np.moveaxis(np.tensordot(xs, ws, (1, 0)), 1 + rank, 1)
+                for xs, ws in zip(np.split(x, groups, 1), np.split(w, groups, 0), strict=True)
+            ],
+            1,
+        )
+        cut = ints(self.padding)
+        highs = [max(0, -high) for high in cut[rank:]]
+        grown = [size + high for size, high in zip(self.grown_shape(), highs, strict=True)]
+        result = np.zeros((*products.shape[:2], *grown), products.dtype)
+        for tap in np.ndindex(*w.shape[2:]):
+            places = tuple(
+                slice(t * d, t * d + (size - 1) * s + 1, s)
+                for t, d, s, size in zip(
+                    tap, ints(self.dilations), ints(self.strides), x.shape[2:], strict=True
+                )
+            )
+            result[(..., *places)] += products[(..., *tap)]
+        kept = tuple(
+            slice(low, size - max(0, high))
+            for size, low, high in zip(grown, cut[:rank], cut[rank:], strict=True)
+        )
+        result = result[(..., *kept)]
+        return result + operands[2].reshape(-1, *(1,) * rank) if len(operands) == 3 else result
+
+    def work(self) -> Work:
+        return Work(macs=size_of(self.operand) * prod(shape_of(self.weight)[1:]))
+
+
+@irdl_op_definition
+class EinsumOp(ContractionOp):
+    """Sum of products over the labels that `equation`, such as `bij,bjk->bik`, leaves out.
+
+    Two operands, one letter per dimension and no ellipsis; a label may repeat within an operand.
+    """
+
+    name = "nn.einsum"
+    lhs = operand_def()
+    rhs = operand_def()
+    result = result_def()
+    equation = prop_def(StringAttr)
+
+    def sizes(self) -> dict[str, int]:
+        """The size of each label."""
+        left, right, _ = self.terms()
+        sizes: dict[str, int] = {}
+        for labels, operand in ((left, self.lhs), (right, self.rhs)):
+            if len(labels) != len(shape_of(operand)):
+                raise VerifyException(f"'{labels}' does not label the dimensions of {operand.type}")
+            for label, size in zip(labels, shape_of(operand), strict=True):
+                if sizes.setdefault(label, size) != size:
+                    raise VerifyException(f"label '{label}' is {sizes[label]} and {size}")
+        return sizes
+
+    def terms(self) -> tuple[str, str, str]:
+        """The labels of the operands and of the result."""
+        match = re.fullmatch("([a-zA-Z]*),([a-zA-Z]*)->([a-zA-Z]*)", self.equation.data)
+        if match is None or len(set(match[3])) < len(match[3]):
+            raise VerifyException(f"'{self.equation.data}' is no equation of two operands")
+        return match[1], match[2], match[3]
+
+    def infer(self) -> Sequence[Tensor]:
+        sizes, (_, _, labels) = self.sizes(), self.terms()
+        if unknown := set(labels) - sizes.keys():
+            raise VerifyException(f"label '{min(unknown)}' is of no operand")
+        return (tensor(tuple(sizes[label] for label in labels), self.product_element()),)
+
+    def evaluate(self, *operands: Array) -> Array:
+        return np.asarray(np.einsum(self.equation.data, *operands))
+
+    def work(self) -> Work:
+        return Work(macs=prod(self.sizes().values()))
 
 
 def windows(

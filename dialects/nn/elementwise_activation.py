@@ -34,7 +34,7 @@ class SigmoidOp(UnaryOp):
     name = "nn.sigmoid"
 
     def evaluate(self, *operands: Array) -> Array:
-        return _sigmoid(operands[0])
+        return sigmoid(operands[0])
 
 
 @irdl_op_definition
@@ -73,7 +73,7 @@ class SiluOp(UnaryOp):
     name = "nn.silu"
 
     def evaluate(self, *operands: Array) -> Array:
-        return operands[0] * _sigmoid(operands[0])
+        return operands[0] * sigmoid(operands[0])
 
 
 @irdl_op_definition
@@ -168,7 +168,7 @@ class PReluOp(BinaryOp):
         return np.where(x >= 0, x, slope * x)
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
     # Two branches, so that exp never overflows.
     decayed = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, decayed) / (1 + decayed)

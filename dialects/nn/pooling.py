@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, DenseArrayBase
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, IntegerAttr
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
@@ -90,3 +90,15 @@ class AvgPoolOp(PoolOp):
         sums = self.windows(operands[0], 0.0).sum(taps)
         with np.errstate(divide="ignore", invalid="ignore"):
             return (sums / self.divisors()).astype(operands[0].dtype)
+
+
+@irdl_op_definition
+class LpPoolOp(PoolOp):
+    """`sum(|x| ** p) ** (1 / p)` of each window; padding counts as 0."""
+
+    name = "nn.lp_pool"
+    p = prop_def(IntegerAttr)
+
+    def evaluate(self, *operands: Array) -> Array:
+        taps, p = tuple(range(-len(ints(self.kernel)), 0)), int(self.get("p"))
+        return (self.windows(np.abs(operands[0]), 0.0) ** p).sum(taps) ** (1 / p)

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import DenseArrayBase, FloatAttr, IntegerAttr, StringAttr
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr, StringAttr
 from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
@@ -21,7 +21,15 @@ from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work, ints
 from ranvier.dialects.nn.shapes import broadcast_shapes, check_axes, format_shape
-from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, shape_of, size_of, tensor
+from ranvier.dialects.nn.types import (
+    Tensor,
+    TensorOp,
+    element_of,
+    shape_of,
+    size_of,
+    tensor,
+    type_of,
+)
 
 
 class MovementOp(TensorOp):
@@ -207,3 +215,24 @@ class PadOp(MovementOp):
             return np.pad(x, margins, constant_values=x.dtype.type(self.get("value")))
         mode: Any = self.mode.data
         return np.pad(x, margins, mode=mode)
+
+
+@irdl_op_definition
+class TriluOp(MovementOp):
+    """A triangle of each matrix of the last two dimensions, and zeros.
+
+    The upper one keeps `column - row >= diagonal`, the lower one `column - row <= diagonal`.
+    """
+
+    name = "nn.trilu"
+    upper = prop_def(BoolAttr)
+    diagonal = prop_def(IntegerAttr)
+
+    def infer(self) -> Sequence[Tensor]:
+        if len(shape_of(self.operand)) < 2:
+            raise VerifyException(f"trilu takes matrices, got {self.operand.type}")
+        return (type_of(self.operand),)
+
+    def evaluate(self, *operands: Array) -> Array:
+        part = np.triu if self.get("upper") else np.tril
+        return part(operands[0], int(self.get("diagonal")))

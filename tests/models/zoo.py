@@ -10,6 +10,7 @@ in train mode and heads that start at zero are drawn anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 OPSETS = {"ts": 17, "dynamo": 20}
+TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Entry:
 def export(name: str, path: Path, exporter: str, *, half: bool = False) -> None:
     """Write a model of the zoo; weights go into the file, or beside it where it would pass 2 GB."""
     torch.manual_seed(0)
+    declare_torchvision()
     entry = ZOO[name]
     module, inputs = entry.build().eval(), entry.inputs(0)
     if half:
@@ -109,19 +112,21 @@ def vision(name: str, *shape: int) -> Entry:
     draw = image(*(shape or (1, 3, 224, 224)))
 
     def build() -> nn.Module:
-        return calibrated(torchvision_models().get_model(name, weights=None), draw)
+        from torchvision import models
+
+        return calibrated(models.get_model(name, weights=None), draw)
 
     return Entry(build, draw)
 
 
-def torchvision_models() -> Any:
-    """torchvision, whose CPU wheel lacks the two operators that it registers shapes for."""
-    library = torch.library.Library("torchvision", "DEF")
-    for op in ("nms", "qnms"):
-        library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision.models
+def declare_torchvision() -> None:
+    """Declare the two operators that torchvision registers shapes for and its CPU wheel lacks.
 
-    return torchvision.models
+    transformers imports torchvision too.
+    """
+    for op in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # declared before
+            TORCHVISION.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def efficientnet_lite0() -> nn.Module:

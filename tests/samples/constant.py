@@ -2,9 +2,9 @@
 
 import ml_dtypes
 import numpy as np
-from samples import Array, Sample
 
 from ranvier.dialects import nn
+from samples import Array, Sample
 
 
 def value_of(*, value: Array) -> Array:

@@ -8,12 +8,12 @@ from math import factorial, pi
 from typing import Any
 
 import numpy as np
-from samples import BOTH, Array, Operand, Oracle, Sample, const
 from xdsl.dialects.builtin import bf16, f16, f32, f64, i1, i8, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp, ui8
+from samples import BOTH, Array, Operand, Oracle, Sample, const
 
 
 def sigmoid(x: Array) -> Array:
@@ -181,10 +181,10 @@ BINARY = [
     *(
         Sample(
             nn.PowOp,
-            (Operand((3, 129), low=0.3), const(Operand((), values=(power,)))),
+            (Operand((rows, 129), low=0.3), const(Operand((), values=(power,)))),
             lambda x, y: x**y,
         )
-        for power in (2.0, 0.5, -1.0, 3.0)
+        for rows, power in ((1, 2.0), (2, 0.5), (3, -1.0), (4, 3.0))
     ),
     Sample(nn.AddOp, (Operand((129, 257)), Operand((257,))), lambda x, y: x + y),
     Sample(nn.MulOp, (Operand((513, 64)), Operand((513, 1))), lambda x, y: x * y),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from samples import BOTH, Array, Operand, Sample, const
-from samples.oracles import by_onnx
 from xdsl.dialects.builtin import bf16, f32, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
+from samples import BOTH, Array, Operand, Sample, const
+from samples.oracles import by_onnx
 
 Shape = tuple[int, ...]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from samples import Array, Sample
 from xdsl.context import Context
 from xdsl.dialects.builtin import Attribute, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -17,6 +16,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.nn.constant import DENSE_LIMIT
 from ranvier.dialects.nn.types import TensorOp, is_float, shape_of, tensor, type_of
 from ranvier.dialects.weights import STORE
+from samples import Array, Sample
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from samples import Array, Operand, Sample, const
-from samples.oracles import by_onnx
 from xdsl.dialects.builtin import bf16, f16, f32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
+from samples import Array, Operand, Sample, const
+from samples.oracles import by_onnx
 
 
 def normalized(*operands: Array, epsilon: float) -> Array:

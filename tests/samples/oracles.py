@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+
 from samples import Array
 
 OPSET = 22

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from samples import BOTH, Array, Operand, Sample
-from samples.oracles import by_onnx
 from xdsl.dialects.builtin import bf16, f16, f32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
+from samples import BOTH, Array, Operand, Sample
+from samples.oracles import by_onnx
 
 Shape = tuple[int, ...]
 

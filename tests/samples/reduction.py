@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from samples import BOTH, Array, Operand, Sample
 from xdsl.dialects.builtin import bf16, f16, f32, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
+from samples import BOTH, Array, Operand, Sample
 
 
 def along(one: Callable[[Array, Array], Array], *, mean: bool = False) -> Callable[..., Array]:

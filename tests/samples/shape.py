@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from samples import BOTH, Array, Operand, Sample
-from samples.oracles import by_onnx, framed
 from xdsl.dialects.builtin import bf16, f16, f32, i1, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
+from samples import BOTH, Array, Operand, Sample
+from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
 

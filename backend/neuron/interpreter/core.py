@@ -40,7 +40,7 @@ class Counters:
     """What the machine has done."""
 
     macs: int = 0
-    """Multiply-accumulates of matmul issues, K * M * N each."""
+    """Multiply-accumulates: K * M * N of a matmul, one for each element of `x * a + y`."""
     elements: int = 0
     """Elements written by other instructions."""
     instructions: int = 0

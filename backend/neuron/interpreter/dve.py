@@ -92,6 +92,23 @@ def bind_tensor_scalar(state: CoreState, instruction: Instruction) -> Issue:
     return finished(state, instruction, issue)
 
 
+def bind_scalar_tensor_tensor(state: CoreState, instruction: Instruction) -> Issue:
+    """`dst = (src op0 a) op1 other`"""
+    both = Elementwise(state, dict(instruction.operands))
+    source, other = both.read("src", 0), both.read("other", 2)
+    first, alu = _step(both, instruction, 0), ALU[instruction.fields["op1"]]
+    out = both.out
+
+    def issue() -> None:
+        # Never in place: `other` may be the destination.
+        first(source(), out)
+        target = both.target()
+        alu(out, other(), out=target)
+        both.store(target)
+
+    return finished(state, instruction, issue)
+
+
 def _step(both: Elementwise, instruction: Instruction, number: int) -> Step:
     """One operation with a number, or with one element per partition."""
     fields = instruction.fields

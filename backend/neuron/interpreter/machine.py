@@ -41,6 +41,7 @@ BINDERS: dict[type[nc.InstructionOp], Callable[[CoreState, Instruction], Issue]]
     nc.ActivationOp: act.bind_activation,
     nc.TensorTensorOp: dve.bind_tensor_tensor,
     nc.TensorScalarOp: dve.bind_tensor_scalar,
+    nc.ScalarTensorTensorOp: dve.bind_scalar_tensor_tensor,
     nc.ReduceOp: dve.bind_reduce,
     nc.CopyOp: dve.bind_copy,
     nc.MemsetOp: dve.bind_memset,
@@ -94,6 +95,9 @@ def work_of(instruction: Instruction) -> Counters:
         columns = instruction.operands["stationary"].access.free_size
         return Counters(macs=moving.size * columns, instructions=1)
     written = sum(instruction.operands[role].access.size for role in instruction.writes())
+    steps = (instruction.fields.get("op0"), instruction.fields.get("op1"))
+    if instruction.op is nc.ScalarTensorTensorOp and steps == ("mult", "add"):
+        return Counters(macs=written, instructions=1)
     return Counters(elements=written, instructions=1)
 
 

@@ -192,9 +192,9 @@ def evict(
     chain: Chain,
     *,
     element: Attribute,
-    bias: OnChip | None = None,
+    bias: Ref | None = None,
 ) -> None:
-    """Take a finished sum out of PSUM: bias, then the chain. Casts and a relu come at no cost.
+    """Take a finished sum out of its bank: bias, then the chain. Casts and a relu come at no cost.
 
     `element` is the type of the contraction's result. Rounding and relu commute, so
     `relu(cast(x))` is one activation that rounds on store.
@@ -214,7 +214,7 @@ def evict(
     tile = e.sbuf(psum.partitions, psum.width, element)
     views: dict[str, Ref] = {"dst": tile.ref(), "src": psum.ref()}
     if bias is not None:
-        views["bias"] = bias.ref()
+        views["bias"] = bias
     e.emit(nc.ActivationOp, fields={"func": func, "scale": 1.0}, **views)
     run_chain(e, region, tile, Chain(tuple(steps), chain.destination))
 

@@ -108,7 +108,9 @@ def _target(module: ModuleOp, nodes: Sequence[Node]) -> str:
     if not targets:
         targets = {stated.data if isinstance(stated, StringAttr) else DEFAULT}
     if len(targets) > 1 or not targets <= MACHINES.keys():
-        raise NeffProgramError(f"programs for {', '.join(sorted(targets))}; one of {', '.join(MACHINES)}")
+        raise NeffProgramError(
+            f"programs for {', '.join(sorted(targets))}; one of {', '.join(MACHINES)}"
+        )
     if max((len(n.program.cores) for n in nodes if n.program is not None), default=1) > MAX_CORES:
         raise NeffProgramError(f"a segment has more than {MAX_CORES} cores")
     return targets.pop()

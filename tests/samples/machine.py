@@ -1,0 +1,124 @@
+"""Compile a module with the default pipeline, and run its programs on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, bf16, f16
+from xdsl.ir import Attribute
+from xdsl.passes import ModulePass
+
+from ranvier.backend.neuron.interpreter.interleaved import execute_interleaved
+from ranvier.backend.neuron.interpreter.machine import Machine, WeightSource
+from ranvier.backend.neuron.limits import MACHINES
+from ranvier.backend.neuron.neff.decode_program import decode_program
+from ranvier.backend.neuron.neff.encode_program import encode_program, program_of
+from ranvier.backend.neuron.program import Program
+from ranvier.backend.reference import Executor
+from ranvier.dialects import graph, nc
+from ranvier.dialects.nn.materialize import Weights
+from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
+from ranvier.passes.pipelines import default_pipeline, run_pipeline
+from samples import Array
+
+RunProgram = Callable[[Program, Sequence[Array], WeightSource], Sequence[Array]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An op on the host, and why."""
+
+    op: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A module of scheduled programs, and what was decided on the way."""
+
+    module: ModuleOp
+    refusals: tuple[Refusal, ...]
+    narrow: Attribute | None
+    """The narrow float type that it computes in."""
+
+    @property
+    def launches(self) -> list[graph.LaunchOp]:
+        return [op for op in self.module.walk() if isinstance(op, graph.LaunchOp)]
+
+    @property
+    def programs(self) -> list[nc.ProgramOp]:
+        return [op for op in self.module.walk() if isinstance(op, nc.ProgramOp)]
+
+
+def compiled(module: ModuleOp, target: str, mode: str, cores: int = 1) -> Compiled:
+    """Run the default pipeline in place."""
+    refusals: list[Refusal] = []
+    narrow: list[Attribute | None] = []
+
+    def after(step: ModulePass, module: ModuleOp) -> None:
+        if step.name == "segment":
+            refusals.extend(refusals_of(module))
+            narrow.append(narrowest(module))
+
+    pipeline = default_pipeline(target, cores, mode)
+    run_pipeline(module, pipeline, after_each=after, verify=True)
+    return Compiled(module, tuple(refusals), narrow[0])
+
+
+def refusals_of(module: ModuleOp) -> Iterator[Refusal]:
+    """Every op of a host segment that the target refuses."""
+    for op in module.walk():
+        if isinstance(reason := op.attributes.get(graph.REASON), ArrayAttr):
+            code, text = (str(entry.data) for entry in reason if isinstance(entry, StringAttr))
+            yield Refusal(op.name, code, text)
+
+
+def narrowest(module: ModuleOp) -> Attribute | None:
+    """The narrow float type that a module computes in, if any."""
+    found = {
+        element_of(value)
+        for op in module.walk()
+        if op.dialect_name() == "nn"
+        for value in (*op.operands, *op.results)
+    }
+    return next((element for element in (bf16, f16) if element in found), None)
+
+
+def in_order(program: Program, inputs: Sequence[Array], weights: WeightSource) -> Sequence[Array]:
+    """Every core in program order, which is what a program means."""
+    return Machine(program, MACHINES[program.target]).run(inputs, weights)
+
+
+def interleaved(seed: int) -> RunProgram:
+    """The streams of each core in a random order that only the waits restrict."""
+
+    def run(program: Program, inputs: Sequence[Array], weights: WeightSource) -> Sequence[Array]:
+        machine = MACHINES[program.target]
+        return execute_interleaved(program, machine, inputs, weights, seed=seed)
+
+    return run
+
+
+def ran(
+    module: ModuleOp, inputs: Mapping[str, Array], run_program: RunProgram = in_order
+) -> list[Array]:
+    """The results of a compiled module. Programs go through their bytes, as those in a file."""
+    weights = Weights(module)
+    programs: dict[str, Program] = {}
+    launches: dict[str, graph.LaunchOp] = {}
+    for op in module.walk():
+        if isinstance(op, nc.ProgramOp):
+            programs[op.symbol] = decode_program(encode_program(program_of(op)))
+        elif isinstance(op, graph.LaunchOp):
+            launches[op.symbol] = op
+
+    def launch(symbol: str, arrays: Sequence[Array]) -> Sequence[Array]:
+        results = run_program(programs[symbol], arrays, weights.array)
+        return [
+            array.view(dtype_of(element_of(value))).reshape(shape_of(value))
+            for array, value in zip(results, launches[symbol].outputs, strict=True)
+        ]
+
+    return list(Executor(module, launch=launch).run(inputs).values())
