@@ -27,6 +27,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from ranvier.dialects import nn
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.constant import DENSE_LIMIT
+from ranvier.dialects.nn.materialize import in_memory
 from ranvier.dialects.nn.types import (
     Tensor,
     TensorOp,
@@ -122,8 +123,7 @@ class ModuleBuilder:
             case nn.ConstantOp() as op:
                 return op.array()
             case nn.LoadWeightOp() as op:
-                identity = self._weights[op.symbol].sha256
-                return None if identity is None else STORE.registered(identity.data)
+                return in_memory(self._weights[op.symbol])
             case TensorOp() as op if operands := self._foldable_operands(value):
                 arrays = [self._known[operand] for operand in operands]
                 known = [widened(array) for array in arrays if array is not None]
@@ -136,6 +136,21 @@ class ModuleBuilder:
                 return np.asarray(result).astype(dtype_of(element_of(value)), copy=False)
             case _:
                 return None
+
+    def mark(self) -> Operation | None:
+        """The place to `roll_back` to."""
+        return self.block.last_op
+
+    def roll_back(self, mark: Operation | None) -> None:
+        """Forget all that was appended after a mark; nothing before it may read that."""
+        while (op := self.block.last_op) is not mark and op is not None:
+            op.detach()
+            op.erase(safe_erase=False)  # an op that failed to build may still read it
+        self._loads = {
+            key: value
+            for key, value in self._loads.items()
+            if isinstance(value.owner, Operation) and value.owner.parent is self.block
+        }
 
     def finish(self, outputs: Mapping[str, SSAValue], attributes: Mapping[str, str]) -> ModuleOp:
         """The module that returns `outputs`, without ops and weights that they do not need."""

@@ -58,9 +58,14 @@ def framework_name(location: NameLoc) -> str:
 
 
 def framework_type(location: NameLoc) -> str:
-    """The op type in `loc("name"("type"))`; empty where the importer gave none."""
-    inner = location.location
-    return inner.desc.data if isinstance(inner, NameLoc) else ""
+    """The op type in `loc("name"("type":13:4))` or `loc("name"("type"))`; empty if there is none."""
+    match location.location:
+        case FileLineColLoc(filename=kind):
+            return kind.data
+        case NameLoc(desc=kind):
+            return kind.data
+        case _:
+            return ""
 
 
 def format_location(location: LocationAttr) -> str:

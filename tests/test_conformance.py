@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from io import StringIO
 
 import numpy as np
 import pytest
-from samples import FAMILIES, Array, Sample, all_samples
-from samples.machine import Compiled, compiled, interleaved, narrowest, ran
-from samples.modules import Case, everything, result_type, the_op
+from samples import FILES, Array, Sample, all_samples
+from samples.machine import Compiled, compiled, narrowest, ran, ran_interleaved
+from samples.modules import Case, everything, result_elements, the_op
 from samples.networks import NETWORKS, Network
 from xdsl.dialects.builtin import ModuleOp, bf16, f16, f32, f64
 from xdsl.ir import Attribute, Operation
@@ -43,8 +43,8 @@ SAMPLES = [
     pytest.param(sample, id=sample.id, marks=[pytest.mark.slow] if sample.slow else [])
     for sample in ALL
 ]
-FIRST, SECOND = 1, 2
-"""Seeds of two sets of inputs."""
+FIRST = 1
+"""Seed of the inputs."""
 
 UNIT = {f64: 2.0**-53, f32: 2.0**-24, f16: 2.0**-11, bf16: 2.0**-8}
 """Largest relative error of rounding once to a type."""
@@ -58,10 +58,20 @@ NARROW_ERROR = {bf16: 2e-2, f16: 4e-3}
 of ONNX's own cases once their inputs are rounded; f16 has three bits more."""
 
 
-def assert_close(
-    actual: Array, expected: Array, element: Attribute, narrow: Attribute | None = None
+def assert_all_close(
+    actual: Iterable[Array],
+    expected: Iterable[Array],
+    elements: Iterable[Attribute],
+    narrow: Attribute | None = None,
 ) -> None:
-    """`actual` is of type `element`; it was computed in f32, or in `narrow` where that is given."""
+    """Results of these types, computed in f32, or in `narrow` where that is given."""
+    for array, wanted, element in zip(actual, expected, elements, strict=True):
+        assert_close(array, wanted, element, narrow)
+
+
+def assert_close(
+    actual: Array, expected: Array, element: Attribute, narrow: Attribute | None
+) -> None:
     assert actual.shape == expected.shape
     if not is_float(element):
         np.testing.assert_array_equal(actual, expected)
@@ -74,9 +84,9 @@ def assert_close(
     np.testing.assert_allclose(actual.astype(np.float64), expected, relative, absolute)
 
 
-def run(module: ModuleOp, case: Case) -> Array:
+def run(module: ModuleOp, case: Case) -> list[Array]:
     """What the reference executor computes."""
-    return Executor(module).run(case.inputs(FIRST))["result0"]
+    return list(Executor(module).run(case.inputs(FIRST)).values())
 
 
 # -- The op alone -----------------------------------------------------------------------------
@@ -104,28 +114,30 @@ def printed(module: ModuleOp, *, generic: bool) -> str:
 def test_the_inferred_type_is_that_of_evaluate(sample: Sample) -> None:
     case = Case(sample)
     op = the_op(case.module(), sample)
-    result = op.evaluate(*map(widened, case.arrays(FIRST)))
-    (inferred,) = op.infer()
-    assert isinstance(result, np.ndarray | np.generic)
-    assert result.shape == inferred.get_shape()
-    if not isinstance(inferred.element_type, NARROW_FLOATS):  # the executor rounds these
-        assert element_type_of(result.dtype) == inferred.element_type
+    outcome = op.evaluate(*map(widened, case.arrays(FIRST)))
+    results = outcome if isinstance(outcome, tuple) else (outcome,)
+    for array, inferred in zip(results, op.infer(), strict=True):
+        assert array.shape == inferred.get_shape()
+        if not isinstance(inferred.element_type, NARROW_FLOATS):  # the executor rounds these
+            assert element_type_of(array.dtype) == inferred.element_type
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_evaluate_is_the_definition(sample: Sample) -> None:
     case = Case(sample)
     op = the_op(case.module(), sample)
-    (actual,) = evaluate(op, case.arrays(FIRST))
-    assert_close(actual, case.expected(FIRST), element_of(op.results[0]))
+    actual = evaluate(op, case.arrays(FIRST))
+    assert_all_close(actual, case.expected(FIRST), map(element_of, op.results))
 
 
 @pytest.mark.parametrize("sample", [s for s in SAMPLES if Case(s.values[0]).inputs(FIRST)])
-def test_results_vary_with_the_input(sample: Sample) -> None:
+def test_results_depend_on_the_input_unless_the_sample_says_not(sample: Sample) -> None:
     """Otherwise a compiler that returns zeros could pass every comparison."""
-    first, second = Case(sample).expected(FIRST), Case(sample).expected(SECOND)
-    assert not np.array_equal(first, second)
-    assert first.size == 1 or np.unique(first).size > 1
+    outcomes = {
+        b"".join(np.ascontiguousarray(array).tobytes() for array in Case(sample).expected(seed))
+        for seed in range(FIRST, FIRST + 6)  # a single truth value agrees by chance now and then
+    }
+    assert (len(outcomes) == 1) == sample.fixed
 
 
 # -- Passes -----------------------------------------------------------------------------------
@@ -137,8 +149,8 @@ def test_legalize_keeps_the_meaning(sample: Sample) -> None:
     module = case.module()
     legalize(module, INF2)
     module.verify()
-    element = result_type(module).element_type
-    assert_close(run(module, case), case.expected(FIRST), element, narrowest(module))
+    elements = result_elements(module)
+    assert_all_close(run(module, case), case.expected(FIRST), elements, narrowest(module))
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
@@ -147,8 +159,8 @@ def test_cast_bf16_keeps_the_meaning(sample: Sample) -> None:
     module = case.module()
     cast_bf16(module)
     module.verify()
-    element = result_type(module).element_type
-    assert_close(run(module, case), case.expected(FIRST), element, narrowest(module))
+    elements = result_elements(module)
+    assert_all_close(run(module, case), case.expected(FIRST), elements, narrowest(module))
 
 
 # -- The machine ------------------------------------------------------------------------------
@@ -161,12 +173,10 @@ MACHINES = pytest.mark.parametrize(
 
 
 @lru_cache(maxsize=4)
-def compiled_sample(sample_id: int, target: str, mode: str) -> tuple[Case, Attribute, Compiled]:
+def compiled_sample(position: int, target: str, mode: str) -> tuple[Case, Compiled]:
     """A sample by its position, so that both tests of one sample compile it once."""
-    case = Case(ALL[sample_id], rounded=mode == "all")
-    module = case.module()
-    element = result_type(module).element_type
-    return case, element, compiled(module, target, mode)
+    case = Case(ALL[position], rounded=mode == "all")
+    return case, compiled(case.module(), target, mode)
 
 
 POSITIONS = [
@@ -178,24 +188,32 @@ POSITIONS = [
 @MACHINES
 @pytest.mark.parametrize("position", POSITIONS)
 def test_the_machine_computes_the_definition(position: int, target: str, mode: str) -> None:
-    case, element, it = compiled_sample(position, target, mode)
-    (actual,) = ran(it.module, case.inputs(FIRST))
-    assert_close(actual, case.expected(FIRST), element, it.narrow)
+    case, it = compiled_sample(position, target, mode)
+    actual = ran(it.module, case.inputs(FIRST))
+    assert_all_close(actual, case.expected(FIRST), result_elements(it.module), it.narrow)
 
 
 @MACHINES
 @pytest.mark.parametrize("position", POSITIONS)
 def test_an_op_runs_on_the_target_or_says_why_not(position: int, target: str, mode: str) -> None:
-    case, _, it = compiled_sample(position, target, mode)
-    if target in case.sample.host or not case.inputs(FIRST):
+    case, it = compiled_sample(position, target, mode)
+    if case.sample.host is None:
+        assert it.refusals or it.launches
+    elif target in case.sample.host or not case.inputs(FIRST):
         assert not it.launches
         assert bool(it.refusals) == bool(case.inputs(FIRST))
     else:
-        assert len(it.launches) == 1
         assert not it.refusals
+        assert len(it.launches) == 1 or (not it.launches and changes_nothing(case))
     for refusal in it.refusals:
         assert re.fullmatch(r"RV02\d\d", refusal.code)
         assert names_a_value(refusal.text, refusal.op), f"'{refusal.text}' names no value"
+
+
+def changes_nothing(case: Case) -> bool:
+    """Whether the op is the identity, which passes take away."""
+    first, (expected,) = case.arrays(FIRST)[0], case.expected(FIRST)
+    return first.shape == expected.shape and bool((first == expected).all())
 
 
 def names_a_value(text: str, op: str) -> bool:
@@ -212,7 +230,7 @@ def test_streams_in_any_legal_order_give_the_bits_of_program_order(sample: Sampl
     module = compiled(case.module(), "inf2", "all").module
     expected = ran(module, case.inputs(FIRST))
     for seed in range(3):
-        assert_same_bits(ran(module, case.inputs(FIRST), interleaved(seed)), expected)
+        assert_same_bits(ran_interleaved(module, case.inputs(FIRST), seed), expected)
 
 
 # -- Several ops and cores --------------------------------------------------------------------
@@ -225,7 +243,7 @@ def test_two_cores_give_the_bits_of_one(network: Network) -> None:
     assert [len(program.cores) for program in two.programs] == [2]
     expected = ran(one.module, network.inputs(FIRST))
     assert_same_bits(ran(two.module, network.inputs(FIRST)), expected)
-    assert_same_bits(ran(two.module, network.inputs(FIRST), interleaved(0)), expected)
+    assert_same_bits(ran_interleaved(two.module, network.inputs(FIRST), 0), expected)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
@@ -252,7 +270,7 @@ COMPUTING = [op for op in nn.OPS if issubclass(op, ReferenceSemantics)]
 def samples_file(op: type[Operation]) -> str:
     """Where samples of an op belong: the file of its family."""
     stem = op.__module__.rpartition(".")[2]
-    return f"tests/samples/{next(f for f in FAMILIES if stem.startswith(f))}.py"
+    return f"tests/samples/{next(f for f in reversed(FILES) if stem.startswith(f))}.py"
 
 
 @pytest.mark.parametrize("op", COMPUTING, ids=lambda op: op.name)

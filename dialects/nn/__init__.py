@@ -98,6 +98,7 @@ from ranvier.dialects.nn.indexing import ScatterNdOp as ScatterNdOp
 from ranvier.dialects.nn.indexing import TopKOp as TopKOp
 from ranvier.dialects.nn.normalization import BatchNormOp as BatchNormOp
 from ranvier.dialects.nn.normalization import GroupNormOp as GroupNormOp
+from ranvier.dialects.nn.normalization import HardmaxOp as HardmaxOp
 from ranvier.dialects.nn.normalization import LayerNormOp as LayerNormOp
 from ranvier.dialects.nn.normalization import LogSoftmaxOp as LogSoftmaxOp
 from ranvier.dialects.nn.normalization import LpNormalizeOp as LpNormalizeOp

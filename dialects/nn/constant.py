@@ -66,8 +66,9 @@ class ConstantOp(TensorOp):
     def array(self) -> Array:
         """The value, read-only."""
         type = cast(Tensor, self.value.type)
-        flat = np.frombuffer(self.value.data.data, dtype_of(type.element_type))
-        return flat.reshape(type.get_shape())
+        dtype = dtype_of(type.element_type)
+        flat = np.frombuffer(self.value.data.data, np.uint8 if dtype == np.bool_ else dtype)
+        return (flat != 0 if dtype == np.bool_ else flat).reshape(type.get_shape())
 
     def evaluate(self, *operands: Array) -> Array:
         return self.array()
@@ -108,6 +109,8 @@ def dense(array: Array) -> DenseIntOrFPElementsAttr:
     if element is None:
         raise VerifyException(f"no tensor of nn holds {array.dtype}")
     type: Any = tensor(array.shape, element)
+    if array.dtype == np.bool_:
+        array = array * np.uint8(0xFF)  # as the parser has it: i1 is a number of one bit and a sign
     return DenseIntOrFPElementsAttr(type, BytesAttr(np.ascontiguousarray(array).tobytes()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -62,8 +63,8 @@ class GeluOp(UnaryOp):
     def evaluate(self, *operands: Array) -> Array:
         x = operands[0]
         if self.approximate.data == "tanh":
-            return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
-        return x * (1 + erf(x / np.sqrt(2))) / 2
+            return x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2
+        return x * (1 + erf(x / sqrt(2))) / 2
 
 
 @irdl_op_definition

@@ -77,7 +77,7 @@ class Weights:
         if op.file is not None and op.key is not None:
             return STORE.read(op.file.data, op.key.data)
         if op.sha256 is not None:
-            if (array := STORE.registered(op.sha256.data)) is None:
+            if (array := in_memory(op)) is None:
                 raise CallerError(
                     Code.WEIGHT_MISSING,
                     f"@{op.symbol} names an array of another process, sha256 {op.sha256.data}",
@@ -109,6 +109,19 @@ class Weights:
                 result = op.evaluate(*operands)
             values[op.results[0]] = result[0] if isinstance(result, tuple) else result
         raise CallerError(Code.WEIGHT_INVALID, "the body of a weight ends without nn.yield")
+
+
+def in_memory(op: WeightOp) -> Array | None:
+    """The array of this process that a weight names, or None.
+
+    Equal bytes have one identity whatever type they were registered under, so they are viewed as
+    the type of the weight if they have its size.
+    """
+    array = None if op.sha256 is None else STORE.registered(op.sha256.data)
+    shape, dtype = op.tensor_type.get_shape(), dtype_of(op.tensor_type.element_type)
+    if array is None or array.nbytes != prod(shape) * dtype.itemsize:
+        return array
+    return array.reshape(-1).view(dtype).reshape(shape)
 
 
 def _double(array: Array) -> Array:

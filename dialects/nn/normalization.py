@@ -121,6 +121,29 @@ class LogSoftmaxOp(TensorOp):
 
 
 @irdl_op_definition
+class HardmaxOp(TensorOp):
+    """1 at the first largest element along an axis, 0 elsewhere."""
+
+    name = "nn.hardmax"
+    operand = operand_def()
+    result = result_def()
+    axis = prop_def(IntegerAttr)
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+
+    def infer(self) -> Sequence[Tensor]:
+        check_axes((self.get("axis"),), len(shape_of(self.operand)))
+        return (float_type(self.operand, self.name),)
+
+    def evaluate(self, *operands: Array) -> Array:
+        x, axis = operands[0], int(self.get("axis"))
+        result = np.zeros_like(x)
+        if x.shape[axis]:
+            np.put_along_axis(result, x.argmax(axis, keepdims=True), 1, axis)
+        return result
+
+
+@irdl_op_definition
 class LayerNormOp(TensorOp):
     """`(x - mean) / sqrt(variance + epsilon) * scale + bias`, over all dimensions from `axis` on.
 

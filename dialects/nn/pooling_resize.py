@@ -48,10 +48,10 @@ CUBIC = -0.75
 class ResizeOp(TensorOp):
     """Each dimension resampled to its size in `shape`; the dimensions are independent.
 
-    Element `i` of a dimension of `n` elements, scaled by `s` to `m`, reads the operand at `x(i)`:
+    Element `i` of a dimension of `n` elements, scaled by `s` to `m = n * s`, reads it at `x(i)`:
 
         half_pixel            (i + 1/2) / s - 1/2
-        half_pixel_symmetric  n/2 * (1 - m / (s * n)) + (i + 1/2) / s - 1/2
+        half_pixel_symmetric  n/2 * (1 - floor(m) / m) + (i + 1/2) / s - 1/2
         pytorch_half_pixel    (i + 1/2) / s - 1/2, or 0 if m = 1
         align_corners         i * (n - 1) / (m - 1)
         asymmetric            i / s
@@ -100,23 +100,24 @@ class ResizeOp(TensorOp):
 
     def places(self, axis: int) -> Array:
         """`x(i)` along an axis."""
-        n, m = shape_of(self.operand)[axis], ints(self.shape)[axis]
-        s, i = float(self.get("scales")[axis]), np.arange(m, dtype=np.float64)
+        n, whole = shape_of(self.operand)[axis], ints(self.shape)[axis]
+        s, i = float(self.get("scales")[axis]), np.arange(whole, dtype=np.float64)
+        m = n * s
         match self.coordinates.data:
             case "half_pixel":
                 return (i + 0.5) / s - 0.5
             case "half_pixel_symmetric":
-                return n / 2 * (1 - m / (s * n)) + (i + 0.5) / s - 0.5
+                return n / 2 * (1 - whole / m) + (i + 0.5) / s - 0.5
             case "pytorch_half_pixel":
-                return (i + 0.5) / s - 0.5 if m > 1 else 0 * i
+                return (i + 0.5) / s - 0.5 if whole > 1 else 0 * i
             case "align_corners":
-                return i * (n - 1) / (m - 1) if m > 1 else 0 * i
+                return i * (n - 1) / (m - 1) if whole > 1 else 0 * i
             case "asymmetric":
                 return i / s
             case _:
                 rank = len(ints(self.shape))
                 start, end = self.get("roi")[axis], self.get("roi")[rank + axis]
-                span = i * (end - start) / (m - 1) if m > 1 else 0 * i + (end - start) / 2
+                span = i * (end - start) / (m - 1) if whole > 1 else 0 * i + (end - start) / 2
                 return (start + span) * (n - 1)
 
     def nearest(self, axis: int) -> Array:

@@ -14,8 +14,15 @@ from typing import ClassVar
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, StringAttr
-from xdsl.ir import SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
+from xdsl.irdl import (
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+    var_result_def,
+)
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
@@ -41,24 +48,25 @@ class RecurrentOp(TensorOp):
     w = operand_def()
     r = operand_def()
     bias = operand_def()
-    initial_h = operand_def()
+    initial = var_operand_def()
     y = result_def()
-    last_h = result_def()
+    last = var_result_def()
     direction = prop_def(StringAttr)
 
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     GATES: ClassVar[int]
-
-    def states(self) -> Sequence[SSAValue]:
-        """The operands that hold initial states."""
-        return self.operands[4:]
+    STATES: ClassVar[int] = 1
 
     def infer(self) -> Sequence[Tensor]:
         if self.direction.data not in DIRECTIONS or len(shape_of(self.x)) != 3:
             raise VerifyException(
                 f"{self.name} takes steps of rank 3 and a direction of {', '.join(DIRECTIONS)}, "
                 f"got {self.x.type} and {self.direction.data}"
+            )
+        if len(self.initial) != self.STATES:
+            raise VerifyException(
+                f"{self.name} takes {self.STATES} initial states, got {len(self.initial)}"
             )
         steps, batch, inputs = shape_of(self.x)
         directions, hidden = len(DIRECTIONS[self.direction.data]), shape_of(self.r)[-1]
@@ -67,7 +75,7 @@ class RecurrentOp(TensorOp):
             self.w: (directions, rows, inputs),
             self.r: (directions, rows, hidden),
             self.bias: (directions, 2 * rows),
-            **{state: (directions, batch, hidden) for state in self.states()},
+            **{state: (directions, batch, hidden) for state in self.initial},
         }
         for operand, shape in expected.items():
             if operand.type != tensor(shape, element) or not is_float(element):
@@ -76,7 +84,7 @@ class RecurrentOp(TensorOp):
                     f"got {operand.type}"
                 )
         last = tensor((directions, batch, hidden), element)
-        return (tensor((steps, directions, batch, hidden), element), *[last] * len(self.states()))
+        return (tensor((steps, directions, batch, hidden), element), *[last] * self.STATES)
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         x, w, r, bias, *initial = operands
@@ -127,13 +135,12 @@ class LstmOp(RecurrentOp):
     """Long short-term memory, gates in the order i, o, f, c.
 
     `i, o, f = sigmoid(w x + r h + b)`, `g = tanh(w x + r h + b)`, `c' = f * c + i * g`,
-    `h' = o * tanh(c')`.
+    `h' = o * tanh(c')`; the states are h and c.
     """
 
     name = "nn.lstm"
-    initial_c = operand_def()
-    last_c = result_def()
     GATES: ClassVar[int] = 4
+    STATES: ClassVar[int] = 2
 
     def step(self, gates: Array, r: Array, bias: Array, states: list[Array]) -> list[Array]:
         h, c = states

@@ -33,8 +33,6 @@ class ReduceOp(TensorOp):
     axes = prop_def(DenseArrayBase)
     keepdims = prop_def(BoolAttr)
 
-    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
-
     def infer(self) -> Sequence[Tensor]:
         shape = reduced_shape(shape_of(self.operand), ints(self.axes), self.get("keepdims"))
         return (tensor(shape, element_of(self.operand)),)
@@ -54,6 +52,7 @@ class ReduceSumOp(ReduceOp):
     """Sum of the elements."""
 
     name = "nn.reduce_sum"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return x.sum(axes, dtype=x.dtype, keepdims=keepdims)
@@ -64,6 +63,7 @@ class ReduceMeanOp(ReduceOp):
     """Arithmetic mean of the elements."""
 
     name = "nn.reduce_mean"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(x.mean(axes, keepdims=keepdims)).astype(x.dtype)
@@ -96,6 +96,7 @@ class ReduceProdOp(ReduceOp):
     """Product of the elements."""
 
     name = "nn.reduce_prod"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return x.prod(axes, dtype=x.dtype, keepdims=keepdims)
@@ -106,6 +107,7 @@ class ReduceL1Op(ReduceOp):
     """Sum of the magnitudes."""
 
     name = "nn.reduce_l1"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.abs(x).sum(axes, dtype=x.dtype, keepdims=keepdims)
@@ -116,6 +118,7 @@ class ReduceL2Op(ReduceOp):
     """Euclidean norm, `sqrt(sum(x ** 2))`."""
 
     name = "nn.reduce_l2"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(np.sqrt(np.square(x).sum(axes, keepdims=keepdims))).astype(x.dtype)
@@ -126,6 +129,7 @@ class ReduceSumSquareOp(ReduceOp):
     """Sum of the squares."""
 
     name = "nn.reduce_sum_square"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.square(x).sum(axes, dtype=x.dtype, keepdims=keepdims)
@@ -136,6 +140,7 @@ class ReduceLogSumExpOp(ReduceOp):
     """`log(sum(exp(x)))`, shifted by the maximum so that no exponential overflows."""
 
     name = "nn.reduce_log_sum_exp"
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         top = np.max(x, axes, keepdims=True, initial=-np.inf)

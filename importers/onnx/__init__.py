@@ -1,8 +1,9 @@
-"""Import ONNX models, opsets 7 to 28, into `nn`.
+"""Import ONNX models, opsets 1 to 28, into `nn`.
 
 One pass over the graph in its order, which ONNX requires to be topological. Each node goes to the
-handler that its family enters for its op type and opset; what `nn` has no op for becomes
-`nn.opaque`. Types are inferred by the `nn` ops themselves.
+handler that its family enters for its op type and opset; what `nn` has no op for is imported by
+the definition that ONNX gives of it, and becomes `nn.opaque` if there is none. Types are inferred
+by the `nn` ops themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnx import GraphProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
@@ -26,9 +27,12 @@ from ranvier.importers.onnx import (
     indexing,
     normalization,
     pooling,
+    recurrent,
     reduction,
+    resize,
     shape,
 )
+from ranvier.importers.onnx.function import function_of
 from ranvier.importers.onnx.model import InputTypes, Source, read_source
 from ranvier.importers.onnx.node import (
     Node,
@@ -43,7 +47,18 @@ from ranvier.importers.onnx.opaque import import_opaque
 from ranvier.importers.onnx.tensors import array_of
 
 # The other families enter their handlers as they are loaded.
-FAMILIES = (constant, contraction, elementwise, indexing, normalization, pooling, reduction, shape)
+FAMILIES = (
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
 for family in (elementwise, contraction):
     enter_rows(family.ROWS)
 
@@ -109,15 +124,52 @@ class GraphImporter:
 
     def results(self, node: Node) -> Sequence[SSAValue]:
         try:
+            return self.defined(node)
+        except NotInNn:
+            return self.opaque(node)
+
+    def defined(self, node: Node) -> Sequence[SSAValue]:
+        """The node in terms of `nn`. Raises NotInNn if that has no op for it."""
+        try:
             check_form(node)
             if (handler := handler_of(node)) is None:
                 raise NotInNn
             results = handler(node)
         except NotInNn:
-            return self.opaque(node)
+            return self.expanded(node)
         except VerifyException as error:
             raise node.error(Code.NODE_INVALID, str(error)) from error
         return [results] if isinstance(results, SSAValue) else results
+
+    def expanded(self, node: Node) -> Sequence[SSAValue]:
+        """The node by its definition. Raises NotInNn if it has none, or none that is all `nn`."""
+        if (function := function_of(node)) is None:
+            raise NotInNn
+        mark = self.builder.mark()
+        try:
+            return self.call(function, node)
+        except (NotInNn, ModelImportError) as error:
+            self.builder.roll_back(mark)
+            raise NotInNn from error
+
+    def call(self, function: FunctionProto, node: Node) -> Sequence[SSAValue]:
+        """The results of a function on the operands of a node, as far as the node uses them."""
+        opsets = {normal_domain(entry.domain): entry.version for entry in function.opset_import}
+        values = {
+            name: value
+            for name, value in zip(function.input, node.inputs, strict=False)
+            if value is not None
+        }
+        for proto in function.node:
+            operands = [values.get(name) for name in proto.input]
+            opset = opsets.get(normal_domain(proto.domain), node.opset)
+            inner = Node(proto, node.index, opset, operands, self.builder, node.path, node.location)
+            values.update(zip(proto.output, self.defined(inner), strict=False))
+        used = [name for name, output in zip(function.output, node.outputs, strict=False) if output]
+        if not used or not all(name in values for name in used):
+            raise NotInNn
+        # Results that the node leaves out may not be computed; any value keeps their places.
+        return [values.get(name, values[used[0]]) for name in function.output[: len(node.outputs)]]
 
     def opaque(self, node: Node) -> Sequence[SSAValue]:
         try:

@@ -12,8 +12,8 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import dtype_of, element_of
-from ranvier.importers.onnx.node import Node, NotInNn, number_of, onnx_op
-from ranvier.importers.onnx.tensors import array_of
+from ranvier.importers.onnx.node import Node, number_of, onnx_op
+from ranvier.importers.onnx.tensors import array_of, element_of_code
 
 _PLAIN = {
     "value_float": np.float32,
@@ -68,11 +68,14 @@ def import_range(node: Node) -> SSAValue:
     return node.build_constant((start + np.arange(count) * delta).astype(dtype))
 
 
-@onnx_op("Mod")
-def import_mod(node: Node) -> SSAValue:
-    """A constant of constants, as shape arithmetic has it."""
-    x, y = (node.builder.constant_of(operand) for operand in node.operands())
-    if x is None or y is None or not y.all():
-        raise NotInNn
-    remainder = np.fmod(x, y) if node.attribute("fmod", 0) else np.mod(x, y)
-    return node.build_constant(np.asarray(remainder, x.dtype))
+@onnx_op("EyeLike")
+def import_eye_like(node: Node) -> SSAValue:
+    """A constant of the operand's shape; its element type unless the node states another."""
+    shape = node.shape()
+    if len(shape) != 2:
+        node.fail(Code.NODE_INVALID, f"it takes a matrix, got rank {len(shape)}")
+    element = element_of(node.operand(0))
+    if node.has("dtype"):
+        element = element_of_code(node.attribute("dtype"))
+    eye = np.eye(*shape, node.attribute("k", 0), dtype=dtype_of(element))
+    return node.build_constant(eye)

@@ -9,18 +9,27 @@ import numpy as np
 from xdsl.ir import Attribute, SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import TensorOp, element_of, is_float
+from ranvier.dialects.nn.shapes import Shape, broadcast_shapes
+from ranvier.dialects.nn.types import TensorOp, dtype_of, element_of, is_float, shape_of
 from ranvier.importers.onnx.node import Node, NotInNn, number_of, onnx_op
 from ranvier.importers.onnx.tensors import element_of_code
 
 ROWS: dict[str, type[TensorOp]] = {
     "Abs": nn.AbsOp,
+    "Acos": nn.AcosOp,
+    "Acosh": nn.AcoshOp,
     "Add": nn.AddOp,
     "And": nn.AndOp,
+    "Asin": nn.AsinOp,
+    "Asinh": nn.AsinhOp,
+    "Atan": nn.AtanOp,
+    "Atanh": nn.AtanhOp,
     "BitwiseAnd": nn.AndOp,
     "BitwiseOr": nn.OrOp,
+    "BitwiseXor": nn.XorOp,
     "Ceil": nn.CeilOp,
     "Cos": nn.CosOp,
+    "Cosh": nn.CoshOp,
     "Div": nn.DivOp,
     "Equal": nn.EqualOp,
     "Erf": nn.ErfOp,
@@ -29,6 +38,7 @@ ROWS: dict[str, type[TensorOp]] = {
     "Greater": nn.GreaterOp,
     "GreaterOrEqual": nn.GreaterEqualOp,
     "HardSwish": nn.HardSwishOp,
+    "IsNaN": nn.IsNanOp,
     "Less": nn.LessOp,
     "LessOrEqual": nn.LessEqualOp,
     "Log": nn.LogOp,
@@ -38,13 +48,18 @@ ROWS: dict[str, type[TensorOp]] = {
     "Or": nn.OrOp,
     "Reciprocal": nn.ReciprocalOp,
     "Relu": nn.ReluOp,
+    "Round": nn.RoundOp,
     "Sigmoid": nn.SigmoidOp,
+    "Sign": nn.SignOp,
     "Sin": nn.SinOp,
+    "Sinh": nn.SinhOp,
     "Softplus": nn.SoftplusOp,
     "Sqrt": nn.SqrtOp,
     "Sub": nn.SubOp,
+    "Tan": nn.TanOp,
     "Tanh": nn.TanhOp,
     "Where": nn.SelectOp,
+    "Xor": nn.XorOp,
 }
 
 
@@ -78,6 +93,21 @@ def import_swish(node: Node) -> SSAValue:
     if node.attribute("alpha", 1.0) != 1.0:
         raise NotInNn
     return node.build(nn.SiluOp(node.operand(0)))
+
+
+@onnx_op("PRelu")
+def import_prelu(node: Node) -> SSAValue:
+    """A slope per channel, as old models have it, stands before the spatial dimensions."""
+    slope, shape = node.operand(1), node.shape()
+    if node.shape(1) == shape[1:2] and shape[-1:] != shape[1:2] != (1,):
+        slope = node.build(nn.ReshapeOp(slope, shape=(*shape[1:2], *(1,) * (len(shape) - 2))))
+    return node.build(nn.PReluOp(node.operand(0), slope))
+
+
+@onnx_op("IsInf")
+def import_is_inf(node: Node) -> SSAValue:
+    signs = {sign: bool(node.attribute(f"detect_{sign}", 1)) for sign in ("negative", "positive")}
+    return node.build(nn.IsInfOp(node.operand(0), result_types=None, **signs))
 
 
 @onnx_op("Cast")
@@ -122,9 +152,31 @@ def clamp(node: Node, low: float | None, high: float | None) -> SSAValue:
 @onnx_op("Pow")
 def import_pow(node: Node) -> SSAValue:
     base, exponent = node.operand(0), node.operand(1)
-    if is_float(element_of(exponent)) and not is_float(element_of(base)):
-        raise NotInNn  # a fraction as exponent must not be rounded to the base's integers
-    return node.build(nn.PowOp(base, cast(node, exponent, element_of(base))))
+    if is_float(element_of(base)) or not is_float(element_of(exponent)):
+        return node.build(nn.PowOp(base, cast(node, exponent, element_of(base))))
+    # A fraction as exponent must not be rounded to the base's integers.
+    power = node.build(nn.PowOp(cast(node, base, element_of(exponent)), exponent))
+    return cast(node, power, element_of(base))
+
+
+@onnx_op("Mod")
+def import_mod(node: Node) -> SSAValue:
+    op = nn.FmodOp if node.attribute("fmod", 0) else nn.ModOp
+    return node.build(op(node.operand(0), node.operand(1)))
+
+
+@onnx_op("BitShift")
+def import_bit_shift(node: Node) -> SSAValue:
+    op = nn.ShiftLeftOp if node.attribute("direction", "") == "LEFT" else nn.ShiftRightOp
+    return node.build(op(node.operand(0), node.operand(1)))
+
+
+@onnx_op("BitwiseNot")
+def import_bitwise_not(node: Node) -> SSAValue:
+    """All bits set, exclusive or."""
+    operand = node.operand(0)
+    ones = node.build_constant(np.invert(np.zeros((), dtype_of(element_of(operand)))))
+    return node.build(nn.XorOp(operand, ones))
 
 
 @onnx_op("Sum")
@@ -140,6 +192,24 @@ def import_max(node: Node) -> SSAValue:
 @onnx_op("Min")
 def import_min(node: Node) -> SSAValue:
     return chain(node, nn.MinOp)
+
+
+@onnx_op("Mean")
+def import_mean(node: Node) -> SSAValue:
+    """Along a new axis; one operand stays as it is."""
+    if len(node.inputs) == 1:
+        return node.operand(0)
+    shape = broadcast_shapes(*(shape_of(operand) for operand in node.operands()))
+    rows = [
+        node.build(nn.ReshapeOp(stretched(node, operand, shape), shape=(1, *shape)))
+        for operand in node.operands()
+    ]
+    stack = node.build(nn.ConcatOp(*rows, axis=0))
+    return node.build(nn.ReduceMeanOp(stack, axes=(0,), keepdims=False))
+
+
+def stretched(node: Node, value: SSAValue, shape: Shape) -> SSAValue:
+    return value if shape_of(value) == shape else node.build(nn.BroadcastOp(value, shape=shape))
 
 
 def chain(node: Node, op: type[TensorOp]) -> SSAValue:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
+from ranvier.dialects.nn.types import element_of, is_float
 from ranvier.importers.onnx.node import Node, onnx_op
 from ranvier.importers.semantics import normal_axis
 
@@ -13,3 +17,62 @@ from ranvier.importers.semantics import normal_axis
 def import_gather(node: Node) -> SSAValue:
     axis = normal_axis(node.attribute("axis", 0), node.rank())
     return node.build(nn.GatherOp(node.operand(0), node.operand(1), axis=axis))
+
+
+@onnx_op("GatherElements")
+def import_gather_elements(node: Node) -> SSAValue:
+    axis = normal_axis(node.attribute("axis", 0), node.rank())
+    return node.build(nn.GatherElementsOp(node.operand(0), node.operand(1), axis=axis))
+
+
+@onnx_op("GatherND")
+def import_gather_nd(node: Node) -> SSAValue:
+    batch = int(node.attribute("batch_dims", 0))
+    return node.build(nn.GatherNdOp(node.operand(0), node.operand(1), batch=batch))
+
+
+@onnx_op("Scatter")
+@onnx_op("ScatterElements")
+def import_scatter_elements(node: Node) -> SSAValue:
+    axis = normal_axis(node.attribute("axis", 0), node.rank())
+    reduction: str = node.attribute("reduction", "none")
+    return node.build(nn.ScatterElementsOp(*node.operands(), axis=axis, reduction=reduction))
+
+
+@onnx_op("ScatterND")
+def import_scatter_nd(node: Node) -> SSAValue:
+    reduction: str = node.attribute("reduction", "none")
+    return node.build(nn.ScatterNdOp(*node.operands(), reduction=reduction))
+
+
+@onnx_op("OneHot")
+def import_one_hot(node: Node) -> SSAValue:
+    """`values` holds off and on."""
+    axis = normal_axis(node.attribute("axis", -1), node.rank() + 1)
+    indices, depth = node.operand(0), int(node.scalar(1))
+    if is_float(element_of(indices)):
+        indices = node.build(nn.CastOp(indices, i64))
+    off, on = (scalar_at(node, node.operand(2), place) for place in range(2))
+    return node.build(nn.OneHotOp(indices, on, off, axis=axis, depth=depth))
+
+
+def scalar_at(node: Node, value: SSAValue, place: int) -> SSAValue:
+    element = node.build(nn.SliceOp(value, starts=(place,), sizes=(1,), steps=(1,)))
+    return node.build(nn.ReshapeOp(element, shape=()))
+
+
+@onnx_op("TopK")
+def import_top_k(node: Node) -> Sequence[SSAValue]:
+    k = int(node.attribute("k", 0)) if node.opset < 10 else int(node.scalar(1))
+    axis = normal_axis(node.attribute("axis", -1), node.rank())
+    op = nn.TopKOp(node.operand(0), axis=axis, k=k, largest=bool(node.attribute("largest", 1)))
+    node.build(op)
+    return op.results
+
+
+@onnx_op("ReverseSequence")
+def import_reverse_sequence(node: Node) -> SSAValue:
+    axis, batch_axis = node.attribute("time_axis", 0), node.attribute("batch_axis", 1)
+    return node.build(
+        nn.ReverseSequenceOp(*node.operands(), axis=int(axis), batch_axis=int(batch_axis))
+    )

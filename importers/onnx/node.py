@@ -73,6 +73,7 @@ class Node:
         operands: Sequence[SSAValue | None],
         builder: ModuleBuilder,
         path: Path,
+        location: LocationAttr | None = None,
     ) -> None:
         self.proto = proto
         self.index = index
@@ -85,6 +86,7 @@ class Node:
         self.domain = normal_domain(proto.domain)
         self.outputs: list[str] = list(proto.output)
         self._attributes: dict[str, AttributeProto] = {a.name: a for a in proto.attribute}
+        self._location = location
 
     # -- Operands -----------------------------------------------------------------------------
 
@@ -149,7 +151,12 @@ class Node:
 
     @property
     def location(self) -> LocationAttr:
-        """`loc("<name or first output>"("<op type>":<opset>:<index>))`: operator counts read it."""
+        """`loc("<name or first output>"("<op type>":<opset>:<index>))`: operator counts read it.
+
+        A node of an op's definition has the location of that op.
+        """
+        if self._location is not None:
+            return self._location
         place = FileLineColLoc(StringAttr(self.op_type), IntAttr(self.opset), IntAttr(self.index))
         return named(label_of(self.proto), place)
 

@@ -35,8 +35,15 @@ def import_average_pool(node: Node) -> SSAValue:
     return node.build(pool(nn.AvgPoolOp, operand, window, padding, count_padding=counts))
 
 
+@onnx_op("LpPool")
+def import_lp_pool(node: Node) -> SSAValue:
+    window = window_of(node, ())
+    padding = rounded(node, window, padding_of(node, window))
+    return node.build(pool(nn.LpPoolOp, node.operand(0), window, padding, p=node.attribute("p", 2)))
+
+
 def pool(
-    op: type[TensorOp], operand: SSAValue, window: Window, padding: Shape, **settings: bool
+    op: type[TensorOp], operand: SSAValue, window: Window, padding: Shape, **settings: int
 ) -> TensorOp:
     return op(
         operand,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import prod
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.shapes import Shape, broadcast_shapes
-from ranvier.importers.onnx.node import Node, NotInNn, number_of, onnx_op
+from ranvier.importers.onnx.node import Node, number_of, onnx_op
 from ranvier.importers.semantics import (
     SliceGeometry,
     normal_axes,
@@ -191,20 +192,25 @@ def import_concat(node: Node) -> SSAValue:
 
 @onnx_op("Pad")
 def import_pad_2(node: Node) -> SSAValue:
-    return padded(node, node.ints("pads") or (), float(node.attribute("value", 0.0)))
+    value = float(node.attribute("value", 0.0))
+    return padded(node, node.operand(0), node.ints("pads") or (), value)
 
 
 @onnx_op("Pad", since=11)  # pads and value became operands; from 18 on there are axes
 def import_pad(node: Node) -> SSAValue:
-    value = node.optional(2)
-    fill = None if value is None else node.builder.constant_of(value)
-    if value is not None and fill is None:
-        raise NotInNn  # the fill value is an input
-    number = 0.0 if fill is None else float(number_of(fill))
-    return padded(node, node.constant_ints(1) or (), number)
+    value, pads = node.optional(2), node.constant_ints(1) or ()
+    if value is None:
+        return padded(node, node.operand(0), pads, 0.0)
+    if (fill := node.builder.constant_of(value)) is not None:
+        return padded(node, node.operand(0), pads, float(number_of(fill)))
+    # The fill value is an input: it is selected where no element of the operand stands.
+    yes = node.build(nn.BroadcastOp(node.build_constant(np.array(True)), shape=node.shape()))
+    own = padded(node, node.operand(0), pads, 0.0)
+    scalar = node.build(nn.ReshapeOp(value, shape=()))
+    return node.build(nn.SelectOp(padded(node, yes, pads, 0.0), own, scalar))
 
 
-def padded(node: Node, pads: Sequence[int], value: float) -> SSAValue:
+def padded(node: Node, operand: SSAValue, pads: Sequence[int], value: float) -> SSAValue:
     rank = node.rank()
     chosen = node.constant_ints(3) if node.optional(3) is not None else None
     axes = range(rank) if chosen is None else normal_axes(chosen, rank)
@@ -214,4 +220,10 @@ def padded(node: Node, pads: Sequence[int], value: float) -> SSAValue:
     for axis, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
         low[axis], high[axis] = before, after
     mode: str = node.attribute("mode", "constant")
-    return node.build(nn.PadOp(node.operand(0), low=low, high=high, mode=mode, value=value))
+    return node.build(nn.PadOp(operand, low=low, high=high, mode=mode, value=value))
+
+
+@onnx_op("Trilu")
+def import_trilu(node: Node) -> SSAValue:
+    upper, diagonal = bool(node.attribute("upper", 1)), node.scalar(1) or 0
+    return node.build(nn.TriluOp(node.operand(0), upper=upper, diagonal=int(diagonal)))

@@ -31,8 +31,13 @@ FAMILIES = (
     "pooling",
     "shape",
     "indexing",
+    "recurrent",
 )
+FILES = (*FAMILIES, "elementwise_math", "pooling_resize")
+"""Where samples are: as in the dialect, large families have several files."""
 BOTH = ("inf1", "inf2")
+ANYWHERE = None
+"""For ops whose identities and lowerings grow: any place, if the result is right."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,11 @@ class Sample:
     properties: Mapping[str, Any] = field(default_factory=dict[str, Any])
     result: Attribute | None = None
     """Element type of the result where it is not the inferred one."""
-    host: tuple[str, ...] = ()
-    """Targets that refuse it."""
+    host: tuple[str, ...] | None = ()
+    """Targets that refuse it; None where that is not promised."""
     slow: bool = False
+    fixed: bool = False
+    """Whether the result does not depend on the operands."""
 
     @property
     def id(self) -> str:
@@ -91,7 +98,7 @@ class Sample:
 
 def all_samples() -> list[Sample]:
     """The samples of every family."""
-    return [sample for family in FAMILIES for sample in import_module(f"samples.{family}").SAMPLES]
+    return [sample for family in FILES for sample in import_module(f"samples.{family}").SAMPLES]
 
 
 def const(operand: Operand) -> Operand:

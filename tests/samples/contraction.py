@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from xdsl.dialects.builtin import bf16, f16, f32, i32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from samples import BOTH, Array, Operand, Sample, const
+from samples import ANYWHERE, BOTH, Array, Operand, Sample, const
 from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
@@ -186,9 +187,11 @@ CONV = [
     conv((1, 64, 9, 9), (4, 64, 3, 3), dilations=(2, 3), padding=(2, 3, 2, 3)),
     conv((8, 70, 1, 1), (5, 70, 1, 1), bias=False),
     conv((1, 128, 24, 24), (16, 128, 3, 3), padding=(1, 1, 1, 1)),
-    # Strides over the kernel: some pixels are never read, and a window may lie in the margin.
+    # Strides over the kernel: some pixels are never read.
     conv((1, 64, 7, 7), (3, 64, 1, 1), strides=(3, 2)),
-    conv((1, 2, 1, 3), (3, 2, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)),
+    conv((1, 2, 4, 3), (3, 2, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)),
+    # The only window lies in the margin.
+    replace(conv((1, 2, 1, 3), (3, 2, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)), fixed=True),
     # Groups, depthwise among them.
     conv((1, 6, 7, 7), (4, 3, 3, 3), groups=2, padding=(1, 1, 1, 1)),
     conv((2, 33, 6, 5), (33, 1, 3, 3), groups=33, padding=(1, 1, 1, 1), strides=(2, 2)),
@@ -208,4 +211,69 @@ CONV = [
     conv((1, 256, 56, 56), (128, 256, 3, 3), padding=(1, 1, 1, 1), slow=True),
 ]
 
-SAMPLES = [*MATMUL, *GEMM, *CONV]
+
+def scattered_taps(
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    strides: Shape,
+    padding: Shape,
+    dilations: Shape,
+    groups: int,
+) -> Array:
+    """As a convolution of the image with zeros between its pixels and the turned kernel."""
+    rank, taps = len(strides), w.shape[2:]
+    spread = [(size - 1) * s + 1 for size, s in zip(x.shape[2:], strides, strict=True)]
+    stretched = np.zeros((*x.shape[:2], *spread))
+    stretched[(..., *(slice(None, None, s) for s in strides))] = x
+    turned = w[(..., *[slice(None, None, -1)] * rank)]
+    turned = (
+        turned.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2).reshape(-1, len(w) // groups, *taps)
+    )
+    full = [(k - 1) * d for k, d in zip(taps, dilations, strict=True)]
+    margin = [f - cut for f, cut in zip([*full, *full], padding, strict=True)]
+    once = (1,) * rank
+    return convolved(
+        stretched,
+        turned,
+        bias,
+        strides=once,
+        padding=tuple(margin),
+        dilations=dilations,
+        groups=groups,
+    )
+
+
+def conv_transpose(x: Shape, w: Shape, **where: Any) -> Sample:
+    sample = conv(x, (w[1] * where.get("groups", 1), *w[1:]), **where)
+    image, weight, *rest = sample.operands
+    operands = (image, replace(weight, shape=w), *rest)
+    return replace(
+        sample, op=nn.ConvTransposeOp, operands=operands, oracle=scattered_taps, host=ANYWHERE
+    )
+
+
+CONV_TRANSPOSE = [
+    conv_transpose((1, 3, 5, 6), (3, 4, 3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
+    conv_transpose((2, 4, 4, 3), (4, 2, 2, 3), groups=2, dilations=(2, 1), bias=False),
+    conv_transpose((1, 2, 7), (2, 3, 4), strides=(3,), padding=(0, -1)),
+]
+
+
+def einsum(equation: str, lhs: Shape, rhs: Shape) -> Sample:
+    def oracle(a: Array, b: Array, *, equation: str) -> Array:
+        return by_onnx("Einsum", a, b, equation=equation)
+
+    operands = Operand(lhs, low=-1.0, high=1.0), Operand(rhs, low=-1.0, high=1.0)
+    return Sample(nn.EinsumOp, operands, oracle, {"equation": equation}, host=ANYWHERE)
+
+
+EINSUM = [
+    einsum("bij,bjk->bik", (2, 5, 33), (2, 33, 7)),
+    einsum("ij,kj->ki", (5, 17), (7, 17)),
+    einsum("bhqd,bhkd->bhqk", (2, 3, 5, 8), (2, 3, 4, 8)),
+    einsum("i,j->ij", (5,), (7,)),
+]
+
+SAMPLES = [*MATMUL, *GEMM, *CONV, *CONV_TRANSPOSE, *EINSUM]

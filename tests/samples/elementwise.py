@@ -53,7 +53,7 @@ def unary(
     *settings: dict[str, Any],
     low: float = -2.0,
     high: float = 2.0,
-    host: tuple[str, ...] = (),
+    host: tuple[str, ...] | None = (),
 ) -> Iterable[Sample]:
     """f32 on a row over 128 and the first settings; narrow floats and a scalar on the last."""
     first, last = ({}, {}) if not settings else (settings[0], settings[-1])
@@ -73,7 +73,7 @@ def binary(
     low: float = -2.0,
     high: float = 2.0,
     values: tuple[float, ...] = (),
-    host: tuple[str, ...] = (),
+    host: tuple[str, ...] | None = (),
 ) -> Iterable[Sample]:
     """Equal shapes, a scalar, channels, rows, columns, a rank more, on either side."""
 
@@ -83,7 +83,7 @@ def binary(
     for lhs, rhs in (
         (x(3, 129), x(3, 129)),
         (x(2, 65), const(x())),
-        (const(x(1)), x(127)),
+        (const(Operand((1,), values=(0.5,))), x(127)),
         (x(2, 5, 3, 4), const(x(5, 1, 1))),
         (x(8, 33, element=bf16), x(8, 1, element=bf16)),
         (x(7), x(2, 5, 7)),
@@ -206,7 +206,7 @@ def logical(op: type[TensorOp], oracle: Oracle) -> Iterable[Sample]:
 def select(
     shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
     element: Attribute = f32,
-    host: tuple[str, ...] = (),
+    host: tuple[str, ...] | None = (),
 ) -> Sample:
     condition, on_true, on_false = shapes
     sides = Operand(on_true, element), Operand(on_false, element)
@@ -221,7 +221,8 @@ def select(
 def cast(
     source: Attribute, to: Attribute, oracle: Oracle, host: tuple[str, ...] = (), **properties: bool
 ) -> Sample:
-    operand = Operand((3, 129), source, 0.0 if to == ui8 else -4.0, 4.0)
+    values = LEVELS if to == i1 else ()
+    operand = Operand((3, 129), source, 0.0 if to == ui8 else -4.0, 4.0, values)
     return Sample(
         nn.CastOp, (operand,), lambda x, **_: oracle(x), {"to": to, **properties}, host=host
     )

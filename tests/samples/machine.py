@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, bf16, f16
@@ -10,19 +10,15 @@ from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 
 from ranvier.backend.neuron.interpreter.interleaved import execute_interleaved
-from ranvier.backend.neuron.interpreter.machine import Machine, WeightSource
+from ranvier.backend.neuron.interpreter.runner import launcher
 from ranvier.backend.neuron.limits import MACHINES
-from ranvier.backend.neuron.neff.decode_program import decode_program
-from ranvier.backend.neuron.neff.encode_program import encode_program, program_of
-from ranvier.backend.neuron.program import Program
+from ranvier.backend.neuron.neff.encode_program import program_of
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nc
 from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
 from ranvier.passes.pipelines import default_pipeline, run_pipeline
 from samples import Array
-
-RunProgram = Callable[[Program, Sequence[Array], WeightSource], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -86,38 +82,23 @@ def narrowest(module: ModuleOp) -> Attribute | None:
     return next((element for element in (bf16, f16) if element in found), None)
 
 
-def in_order(program: Program, inputs: Sequence[Array], weights: WeightSource) -> Sequence[Array]:
-    """Every core in program order, which is what a program means."""
-    return Machine(program, MACHINES[program.target]).run(inputs, weights)
+def ran(module: ModuleOp, inputs: Mapping[str, Array]) -> list[Array]:
+    """The results of a compiled module, in program order, which is what its programs mean."""
+    return list(Executor(module, launch=launcher(module)).run(inputs).values())
 
 
-def interleaved(seed: int) -> RunProgram:
-    """The streams of each core in a random order that only the waits restrict."""
-
-    def run(program: Program, inputs: Sequence[Array], weights: WeightSource) -> Sequence[Array]:
-        machine = MACHINES[program.target]
-        return execute_interleaved(program, machine, inputs, weights, seed=seed)
-
-    return run
-
-
-def ran(
-    module: ModuleOp, inputs: Mapping[str, Array], run_program: RunProgram = in_order
-) -> list[Array]:
-    """The results of a compiled module. Programs go through their bytes, as those in a file."""
+def ran_interleaved(module: ModuleOp, inputs: Mapping[str, Array], seed: int) -> list[Array]:
+    """The same with the streams of each core in a random order that only their waits restrict."""
     weights = Weights(module)
-    programs: dict[str, Program] = {}
-    launches: dict[str, graph.LaunchOp] = {}
-    for op in module.walk():
-        if isinstance(op, nc.ProgramOp):
-            programs[op.symbol] = decode_program(encode_program(program_of(op)))
-        elif isinstance(op, graph.LaunchOp):
-            launches[op.symbol] = op
+    programs = {op.symbol: op for op in module.walk() if isinstance(op, nc.ProgramOp)}
+    launches = {op.symbol: op for op in module.walk() if isinstance(op, graph.LaunchOp)}
 
     def launch(symbol: str, arrays: Sequence[Array]) -> Sequence[Array]:
-        results = run_program(programs[symbol], arrays, weights.array)
+        program = program_of(programs[symbol])
+        machine = MACHINES[program.target]
+        results = execute_interleaved(program, machine, arrays, weights.array, seed=seed)
         return [
-            array.view(dtype_of(element_of(value))).reshape(shape_of(value))
+            array.astype(dtype_of(element_of(value))).reshape(shape_of(value))
             for array, value in zip(results, launches[symbol].outputs, strict=True)
         ]
 

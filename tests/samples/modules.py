@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import Attribute, ModuleOp
+from xdsl.dialects.builtin import FunctionType, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.universe import Universe
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.constant import DENSE_LIMIT
-from ranvier.dialects.nn.types import TensorOp, is_float, shape_of, tensor, type_of
+from ranvier.dialects.nn.types import TensorOp, element_of, is_float, shape_of, tensor
 from ranvier.dialects.weights import STORE
 from samples import Array, Sample
 
@@ -43,14 +43,15 @@ class Case:
         given = [array for operand, array in pairs if not operand.constant]
         return {f"arg{i}": array for i, array in enumerate(given)}
 
-    def expected(self, seed: int) -> Array:
-        """What the oracle says."""
+    def expected(self, seed: int) -> list[Array]:
+        """What the oracle says of each result."""
         widened = [
             array.astype(np.float64) if is_float(operand.element) else array
             for operand, array in zip(self.sample.operands, self.arrays(seed), strict=True)
         ]
         with np.errstate(all="ignore"):
-            return np.asarray(self.sample.oracle(*widened, **self.sample.properties))
+            results = self.sample.oracle(*widened, **self.sample.properties)
+        return [np.asarray(x) for x in (results if isinstance(results, tuple) else (results,))]
 
     def module(self) -> ModuleOp:
         """`@main` with the sample's op."""
@@ -68,14 +69,15 @@ class Case:
                 continue
             constant: Operation = nn.ConstantOp(array)
             if array.nbytes > DENSE_LIMIT:
-                type = tensor(array.shape, operand.element)
-                weights.append(nn.WeightOp(f"w{number}", type, sha256=STORE.register(array)))
-                constant = nn.LoadWeightOp(f"w{number}", type)
+                kind = tensor(array.shape, operand.element)
+                weights.append(nn.WeightOp(f"w{number}", kind, sha256=STORE.register(array)))
+                constant = nn.LoadWeightOp(f"w{number}", kind)
             block.add_op(constant)
             values.append(constant.results[0])
         op = self.op(values)
-        block.add_ops([op, ReturnOp(op.results[0])])
-        main.function_type = type_with_result(main, op.results[0].type)
+        block.add_ops([op, ReturnOp(*op.results)])
+        types = [result.type for result in op.results]
+        main.function_type = FunctionType.from_lists(list(main.function_type.inputs), types)
         return ModuleOp([*weights, main])
 
     def op(self, values: list[SSAValue]) -> TensorOp:
@@ -86,11 +88,6 @@ class Case:
         types = [tensor(shape_of(op.results[0]), self.sample.result)]
         op.drop_all_references()
         return self.sample.op(*values, result_types=types, **self.sample.properties)
-
-
-def type_with_result(main: FuncOp, result: Attribute):
-    """The function's type once its result is known."""
-    return type(main.function_type).from_lists(list(main.function_type.inputs), [result])
 
 
 def the_op(module: ModuleOp, sample: Sample) -> TensorOp:
@@ -107,9 +104,9 @@ def everything() -> Context:
     return ctx
 
 
-def result_type(module: ModuleOp):
-    """The declared type of `@main`'s result."""
+def result_elements(module: ModuleOp) -> list[Attribute]:
+    """The declared element types of `@main`'s results."""
     main = next(op for op in module.body.block.ops if isinstance(op, FuncOp))
     end = main.body.block.last_op
     assert end is not None
-    return type_of(end.operands[0])
+    return [element_of(value) for value in end.operands]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.dialects.builtin import FunctionType, ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
@@ -89,9 +89,7 @@ class Network:
         results = self.build(body, main.args[0])
         main.body.block.add_op(ReturnOp(*results))
         types = [result.type for result in results]
-        main.function_type = type(main.function_type).from_lists(
-            list(main.function_type.inputs), types
-        )
+        main.function_type = FunctionType.from_lists(list(main.function_type.inputs), types)
         return ModuleOp([*body.weights, main])
 
     def inputs(self, seed: int) -> dict[str, Array]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from xdsl.dialects.builtin import bf16, f16, f32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from samples import BOTH, Array, Operand, Sample
-from samples.oracles import by_onnx
+from samples import ANYWHERE, BOTH, Array, Operand, Sample
+from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
 
@@ -59,6 +60,31 @@ def pools(
     return found
 
 
+def lp_pool(x: Shape, kernel: Shape, p: int, **where: Sequence[int]) -> Sample:
+    properties = {"p": p, **window(kernel, *(where.get(key, ()) for key in WINDOW))}
+    return Sample(nn.LpPoolOp, (Operand(x),), norm_of_windows, properties, host=ANYWHERE)
+
+
+def norm_of_windows(
+    x: Array, *, p: int, kernel: Shape, strides: Shape, padding: Shape, dilations: Shape
+) -> Array:
+    """The mean of powers, times their number."""
+    rank = len(kernel)
+    powers = framed(np.abs(x) ** p, padding[:rank], padding[rank:])
+    none = (0,) * len(padding)
+    mean = pooled(
+        powers,
+        count_padding=True,
+        kernel=kernel,
+        strides=strides,
+        padding=none,
+        dilations=dilations,
+    )
+    return (mean * np.prod(kernel)) ** (1 / p)
+
+
+WINDOW = ("strides", "padding", "dilations")
+
 SAMPLES = [
     *pools((2, 3, 9, 11), (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
     *pools((1, 129, 6, 5), (2, 2), strides=(2, 2)),
@@ -73,4 +99,7 @@ SAMPLES = [
     # Over one strip of the image on chip.
     *pools((1, 2, 131, 129), (3, 3), strides=(2, 2), padding=(1, 1, 1, 1), slow=True),
     *pools((1, 2, 5, 4, 6), (2, 2, 3), strides=(1, 2, 1), padding=(1, 0, 1, 0, 1, 1), host=BOTH),
+    lp_pool((2, 3, 7, 6), (3, 2), 2, strides=(2, 1), padding=(1, 0, 0, 1)),
+    lp_pool((1, 2, 9, 9), (2, 2), 1, dilations=(2, 3)),
+    lp_pool((1, 2, 17), (3,), 3),
 ]

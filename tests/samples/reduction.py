@@ -11,7 +11,8 @@ from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
-from samples import BOTH, Array, Operand, Sample
+from samples import ANYWHERE, BOTH, Array, Operand, Sample
+from samples.oracles import by_onnx
 
 
 def along(one: Callable[[Array, Array], Array], *, mean: bool = False) -> Callable[..., Array]:
@@ -44,10 +45,65 @@ CASES: tuple[tuple[tuple[int, ...], Attribute, tuple[int, ...], bool], ...] = (
 )
 
 
-def cases(op: type[TensorOp], oracle: Callable[..., Any]) -> Iterable[Sample]:
+def cases(
+    op: type[TensorOp], oracle: Callable[..., Any], *, host: tuple[str, ...] | None = ()
+) -> Iterable[Sample]:
     for shape, element, axes, keepdims in CASES:
         properties = {"axes": axes, "keepdims": keepdims}
-        yield Sample(op, (Operand(shape, element),), oracle, properties)
+        yield Sample(op, (Operand(shape, element),), oracle, properties, host=host)
+
+
+def products(op: type[TensorOp], oracle: Callable[..., Any]) -> Iterable[Sample]:
+    """Of few factors near 1, so that they neither vanish nor overflow."""
+    for shape, axes, keepdims in (((3, 5), (1,), False), ((2, 3, 4), (0, 2), True)):
+        operand = Operand(shape, f32, 0.5, 1.5)
+        yield Sample(op, (operand,), oracle, {"axes": axes, "keepdims": keepdims}, host=ANYWHERE)
+
+
+def placed(op_type: str) -> Callable[..., Array]:
+    def oracle(x: Array, *, axis: int, keepdims: bool, last: bool) -> Array:
+        return by_onnx(op_type, x, axis=axis, keepdims=int(keepdims), select_last_index=int(last))
+
+    return oracle
+
+
+def places(op: type[TensorOp], op_type: str) -> Iterable[Sample]:
+    """Few levels, so that extremes repeat."""
+    for shape, element, axis, keepdims, last in (
+        ((3, 129), f32, 1, False, False),
+        ((2, 5, 7), f32, 0, True, True),
+        ((2, 5, 7), bf16, 1, False, True),
+        ((33,), f32, 0, False, False),
+    ):
+        operand = Operand(shape, element, values=(-1.0, -0.5, 0.0, 0.5, 1.0))
+        properties = {"axis": axis, "keepdims": keepdims, "last": last}
+        yield Sample(op, (operand,), placed(op_type), properties, host=ANYWHERE)
+
+
+def running(one: Callable[[Array, Array], Array], neutral: float) -> Callable[..., Array]:
+    """Step by step along the axis."""
+
+    def oracle(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+        slices = list(np.moveaxis(x, axis, 0))
+        total, found = np.full_like(slices[0], neutral), list[Array]()
+        for part in reversed(slices) if reverse else slices:
+            after = one(total, part)
+            found.append(total if exclusive else after)
+            total = after
+        return np.moveaxis(np.array(found[::-1] if reverse else found), 0, axis)
+
+    return oracle
+
+
+def cumulative(op: type[TensorOp], oracle: Callable[..., Array]) -> Iterable[Sample]:
+    for shape, element, axis, exclusive, reverse in (
+        ((3, 17), f32, 1, False, False),
+        ((9, 2, 5), f32, 0, True, False),
+        ((2, 7), f32, 1, False, True),
+        ((2, 7), i64, 1, True, True),
+    ):
+        properties = {"axis": axis, "exclusive": exclusive, "reverse": reverse}
+        yield Sample(op, (Operand(shape, element),), oracle, properties, host=ANYWHERE)
 
 
 SUM, MEAN = along(np.add), along(np.add, mean=True)
@@ -58,6 +114,15 @@ SAMPLES = [
     *cases(nn.ReduceMeanOp, MEAN),
     *cases(nn.ReduceMaxOp, MAX),
     *cases(nn.ReduceMinOp, MIN),
+    *cases(nn.ReduceL1Op, lambda x, **p: SUM(np.abs(x), **p), host=ANYWHERE),
+    *cases(nn.ReduceL2Op, lambda x, **p: SUM(x * x, **p) ** 0.5, host=ANYWHERE),
+    *cases(nn.ReduceSumSquareOp, lambda x, **p: SUM(x * x, **p), host=ANYWHERE),
+    *cases(nn.ReduceLogSumExpOp, lambda x, **p: np.log(SUM(np.exp(x), **p)), host=ANYWHERE),
+    *products(nn.ReduceProdOp, along(np.multiply)),
+    *places(nn.ArgMaxOp, "ArgMax"),
+    *places(nn.ArgMinOp, "ArgMin"),
+    *cumulative(nn.CumSumOp, running(np.add, 0)),
+    *cumulative(nn.CumProdOp, running(np.multiply, 1)),
     # A row over one tile is summed tile by tile.
     Sample(nn.ReduceSumOp, (Operand((2, 8209)),), SUM, {"axes": (1,), "keepdims": False}),
     Sample(nn.ReduceMaxOp, (Operand((127, 65)),), MAX, {"axes": (0, 1), "keepdims": False}),

@@ -11,7 +11,7 @@ from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
-from samples import BOTH, Array, Operand, Sample
+from samples import ANYWHERE, BOTH, Array, Operand, Sample
 from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
@@ -22,8 +22,8 @@ def move(
     oracle: Any,
     shape: Shape,
     element: Attribute,
+    host: tuple[str, ...] | None = (),
     /,
-    host: tuple[str, ...] = (),
     **properties: Any,
 ) -> Sample:
     return Sample(op, (Operand(shape, element, -9, 9),), oracle, properties, host=host)
@@ -75,6 +75,16 @@ def concat(shapes: Sequence[Shape], axis: int, element: Attribute = f32, **kw: A
         )
 
     return Sample(nn.ConcatOp, operands, oracle, {"axis": axis}, **kw)
+
+
+def triangle(x: Array, *, upper: bool, diagonal: int) -> Array:
+    rows, columns = np.indices(x.shape[-2:])
+    kept = columns - rows >= diagonal if upper else columns - rows <= diagonal
+    return x * kept
+
+
+def trilu(shape: Shape, diagonal: int, *, upper: bool, element: Attribute = f32) -> Sample:
+    return move(nn.TriluOp, triangle, shape, element, ANYWHERE, upper=upper, diagonal=diagonal)
 
 
 def padded(x: Array, *, low: Shape, high: Shape, mode: str, value: float) -> Array:
@@ -132,4 +142,8 @@ SAMPLES = [
     pad((5, 6), (2, 3), (4, 0), mode="reflect"),
     pad((2, 3, 4), (0, 2, 1), (1, 0, 2), mode="edge"),
     pad((4, 5), (3, 0), (1, 5), mode="wrap"),
+    trilu((5, 7), 0, upper=True),
+    trilu((2, 7, 5), 2, upper=False),
+    trilu((3, 4, 129), -1, upper=True, element=bf16),
+    trilu((4, 4), 0, upper=False, element=i64),
 ]

@@ -27,6 +27,7 @@ from ranvier.backend.neuron.neff.contents import ALIGNMENT
 from ranvier.backend.neuron.neff.decode_program import decode_program as decode_program
 from ranvier.backend.neuron.neff.documents import Document, load_document
 from ranvier.backend.neuron.neff.errors import (
+    NeffError,
     NeffManifestError,
     NeffProgramError,
     NeffWeightsError,
@@ -168,7 +169,10 @@ def load_neff(path: Path | str, *, copy: bool = False) -> Neff:
     except OSError as error:
         raise CallerError(Code.FILE_MISSING, f"{path}: {error.strerror or error}") from error
     whole.flags.writeable = False
-    return _Loader(path, whole).load()
+    try:
+        return _Loader(path, whole).load()
+    except NeffError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 class _Loader:

@@ -117,7 +117,10 @@ def _target(module: ModuleOp, nodes: Sequence[Node]) -> str:
 
 
 def _source_hash(module: ModuleOp) -> str:
-    """SHA-256 of the module as text."""
+    """SHA-256 of the model file, or of the module as text where it came from none."""
+    stated = module.attributes.get("ranvier.source_sha256")
+    if isinstance(stated, StringAttr):
+        return stated.data
     text = StringIO()
     Printer(text).print_op(module)
     return hashlib.sha256(text.getvalue().encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""Resampling: every mode and rounding, up and down, on and off the corners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ranvier.dialects import nn
+from samples import ANYWHERE, Array, Operand, Sample
+from samples.oracles import by_onnx
+
+Shape = tuple[int, ...]
+
+
+def resized(
+    x: Array,
+    *,
+    shape: Shape,
+    scales: tuple[float, ...],
+    mode: str,
+    coordinates: str,
+    rounding: str = "round_prefer_floor",
+    cubic_a: float = -0.75,
+    antialias: bool = False,
+    exclude_outside: bool = False,
+    roi: tuple[float, ...] | None = None,
+    outside: float = 0.0,
+) -> Array:
+    region = np.array(roi or (), np.float64)
+    return by_onnx(
+        "Resize",
+        x,
+        region,
+        None,
+        np.array(shape, np.int64),
+        mode=mode,
+        coordinate_transformation_mode=coordinates,
+        nearest_mode=rounding,
+        cubic_coeff_a=cubic_a,
+        antialias=int(antialias),
+        exclude_outside=int(exclude_outside),
+        extrapolation_value=outside,
+    )
+
+
+def resize(x: Shape, shape: Shape, mode: str, coordinates: str, **kw: Any) -> Sample:
+    scales = tuple(new / old for new, old in zip(shape, x, strict=True))
+    properties = {"shape": shape, "scales": scales, "mode": mode, "coordinates": coordinates}
+    return Sample(nn.ResizeOp, (Operand(x),), resized, {**properties, **kw}, host=ANYWHERE)
+
+
+def sampled(x: Array, grid: Array, *, mode: str, padding: str, align_corners: bool) -> Array:
+    return by_onnx(
+        "GridSample",
+        x,
+        grid,
+        mode=mode,
+        padding_mode=padding,
+        align_corners=int(align_corners),
+    )
+
+
+def grid_sample(mode: str, padding: str, *, align_corners: bool) -> Sample:
+    operands = Operand((2, 3, 5, 4)), Operand((2, 3, 2, 2), low=-1.3, high=1.3)
+    properties = {"mode": mode, "padding": padding, "align_corners": align_corners}
+    return Sample(nn.GridSampleOp, operands, sampled, properties, host=ANYWHERE)
+
+
+SAMPLES = [
+    resize((1, 2, 4, 5), (1, 2, 8, 10), "nearest", "asymmetric", rounding="floor"),
+    resize((1, 2, 5, 4), (1, 2, 7, 3), "nearest", "half_pixel", rounding="round_prefer_ceil"),
+    resize((1, 2, 4, 5), (1, 2, 8, 15), "linear", "half_pixel"),
+    resize((1, 2, 4, 5), (1, 2, 7, 9), "linear", "align_corners"),
+    resize((1, 1, 9, 8), (1, 1, 5, 4), "linear", "half_pixel", antialias=True),
+    resize((1, 1, 5, 6), (1, 1, 9, 7), "cubic", "pytorch_half_pixel", cubic_a=-0.5),
+    resize((1, 1, 6, 5), (1, 1, 4, 7), "cubic", "half_pixel", exclude_outside=True),
+    resize(
+        (1, 1, 6, 5),
+        (1, 1, 4, 7),
+        "linear",
+        "tf_crop_and_resize",
+        roi=(0.0, 0.0, 0.2, 0.1, 1.0, 1.0, 1.2, 0.8),
+        outside=0.5,
+    ),
+    grid_sample("linear", "zeros", align_corners=False),
+    grid_sample("nearest", "border", align_corners=True),
+    grid_sample("cubic", "reflection", align_corners=False),
+]
