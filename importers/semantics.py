@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from xdsl.ir import Attribute
 from xdsl.utils.exceptions import VerifyException
 
+from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape, format_shape
 from ranvier.dialects.nn.types import element_type_of, known_element_types
 
@@ -186,3 +188,50 @@ def normal_slice(
     return SliceGeometry(
         tuple(g[0] for g in geometry), tuple(g[1] for g in geometry), tuple(g[2] for g in geometry)
     )
+
+
+# -- Indices ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Constant indices that are evenly spaced: a slice, rearranged and repeated.
+
+    `start`, `count` and `step` of the slice, which reshapes to `sizes`; dimension `d` of the
+    indices is dimension `order[d]` of that, or repeats one element where `order[d]` is None.
+    """
+
+    start: int
+    count: int
+    step: int
+    sizes: Shape
+    order: tuple[int | None, ...]
+
+
+def evenly_spaced(indices: Array) -> Run | None:
+    """How indices, none negative, are one slice; None if they are not."""
+    if not indices.size:
+        return None
+    start = int(indices.reshape(-1)[0])
+    strides = [int(step_along(indices, d)) for d in range(indices.ndim)]
+    grid = sum(
+        np.arange(size).reshape(-1, *(1,) * (indices.ndim - d - 1)) * strides[d]
+        for d, size in enumerate(indices.shape)
+    )
+    moving = sorted((d for d in range(indices.ndim) if strides[d]), key=lambda d: -strides[d])
+    nested = all(
+        strides[outer] == strides[inner] * indices.shape[inner] for outer, inner in pairwise(moving)
+    )
+    if not nested or min(strides, default=0) < 0 or not np.array_equal(indices, start + grid):
+        return None
+    order = tuple(moving.index(d) if d in moving else None for d in range(indices.ndim))
+    sizes = tuple(indices.shape[d] for d in moving)
+    return Run(start, prod(sizes), strides[moving[-1]] if moving else 1, sizes, order)
+
+
+def step_along(indices: Array, axis: int) -> int:
+    """The difference of the first two indices along an axis; 0 if there is one only."""
+    if indices.shape[axis] < 2:
+        return 0
+    first, second = np.take(indices, (0, 1), axis).swapaxes(0, axis).reshape(2, -1)[:, 0]
+    return second - first

@@ -15,6 +15,7 @@ from io import StringIO
 import numpy as np
 import pytest
 from samples import FILES, Array, Sample, all_samples
+from samples.constant import NOT_FINITE
 from samples.machine import Compiled, compiled, narrowest, ran, ran_interleaved
 from samples.modules import Case, everything, result_elements, the_op
 from samples.networks import NETWORKS, Network
@@ -94,7 +95,12 @@ def run(module: ModuleOp, case: Case) -> list[Array]:
 
 @pytest.mark.parametrize("generic", [False, True], ids=["pretty", "generic"])
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_text_says_all_of_an_op(sample: Sample, generic: bool) -> None:
+def test_text_says_all_of_an_op(
+    sample: Sample, generic: bool, request: pytest.FixtureRequest
+) -> None:
+    if generic and sample is NOT_FINITE:
+        reason = "xDSL 0.74 prints NaN as a hexadecimal element, and reads that as a number"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     module = Case(sample).module()
     module.verify()
     text = printed(module, generic=generic)

@@ -48,8 +48,10 @@ def matmul(
     return Instruction(nc.MatmulOp, operands, {"first_at": ()}, **more)
 
 
-def vector(op: type[nc.InstructionOp], views: dict[str, Operand], **fields: Any) -> Instruction:
-    return Instruction(op, views, fields)
+def vector(
+    kind: type[nc.InstructionOp], views: dict[str, Operand], /, **fields: Any
+) -> Instruction:
+    return Instruction(kind, views, fields)
 
 
 def three(n: int, lhs: Space, element: str) -> dict[str, Operand]:

@@ -85,6 +85,8 @@ def dma_cost(instruction: Instruction) -> DmaCost:
     A descriptor holds up to four nested strides on each side, and belongs to one partition. Each
     run of bytes that is contiguous on both sides takes at least a burst of memory.
     """
+    if instruction.op is nc.GatherOp:
+        return _gather_cost(instruction.operands["dst"])
     operands = list(instruction.operands.values())
     nbytes = max(operand.nbytes for operand in operands)
     elements = operands[0].access.size
@@ -98,6 +100,13 @@ def dma_cost(instruction: Instruction) -> DmaCost:
     moved = elements // run * max(BURST_BYTES, run * nbytes // elements)
     nested = partitions * prod(dim[0][1] for dim in inner[:-DESCRIPTOR_DIMS])
     return DmaCost(nbytes, moved, max(nested, ceil(moved / DESCRIPTOR_BYTES)))
+
+
+def _gather_cost(dst: Operand) -> DmaCost:
+    """A descriptor for each row, which a partition receives. Their making is not published."""
+    row = dst.nbytes // dst.access.partitions
+    moved = dst.access.partitions * max(BURST_BYTES, row)
+    return DmaCost(dst.nbytes, moved, max(dst.access.partitions, ceil(moved / DESCRIPTOR_BYTES)))
 
 
 def _is_partition(dim: tuple[int, int]) -> bool:

@@ -80,7 +80,7 @@ class _CoreCheck:
         names = dict.fromkeys(instruction.stream for instruction, _ in core.instructions())
         self.numbers = {name: number for number, name in enumerate(names)}
         self.clocks: dict[str, list[list[int]]] = {name: [] for name in names}
-        """Of each issue of a stream: how far it knows every stream to have come, itself included."""
+        """Of each issue of a stream: how far it knows every stream to have come, and itself."""
         self.pages: dict[Page, dict[str, list[_Access]]] = {}
 
     def run(self) -> None:
@@ -132,9 +132,7 @@ class _CoreCheck:
         for page in range(access.low // size, access.high // size + 1):
             yield space, access.operand.memory, page
 
-    def _compare(
-        self, access: _Access, lists: dict[str, list[_Access]], clock: list[int]
-    ) -> None:
+    def _compare(self, access: _Access, lists: dict[str, list[_Access]], clock: list[int]) -> None:
         """Raises MachineFault if an earlier access of another stream may still be under way."""
         for stream, earlier in lists.items():
             if stream == access.stream:

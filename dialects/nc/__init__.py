@@ -10,6 +10,7 @@ from ranvier.dialects.nc.access import Access as Access
 from ranvier.dialects.nc.access import AccessesAttr as AccessesAttr
 from ranvier.dialects.nc.act import ActivationOp as ActivationOp
 from ranvier.dialects.nc.dma import DmaOp as DmaOp
+from ranvier.dialects.nc.dma import GatherOp as GatherOp
 from ranvier.dialects.nc.dma import ReceiveOp as ReceiveOp
 from ranvier.dialects.nc.dma import SendOp as SendOp
 from ranvier.dialects.nc.dve import CopyOp as CopyOp

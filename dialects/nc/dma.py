@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xdsl.dialects.builtin import IntegerAttr
+from xdsl.dialects.builtin import IntegerAttr, i32
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.nc.instruction import Fields, InstructionOp, Views
+from ranvier.dialects.nc.instruction import (
+    Fields,
+    InstructionOp,
+    Views,
+    per_partition,
+    spaces,
+)
 from ranvier.dialects.nc.types import Space
 
 
@@ -37,6 +43,36 @@ class DmaOp(TransferOp):
 
     dst = operand_def()
     src = operand_def()
+
+
+@irdl_op_definition
+class GatherOp(TransferOp):
+    """Copy one row of `src` to each partition of `dst`, picked by the partition's `index`.
+
+    The outermost stride of `src` counts its rows; an index below 0 counts from the last one.
+    """
+
+    name = "nc.dma_gather"
+    OPCODE: ClassVar[int] = 43
+
+    dst = operand_def()
+    src = operand_def()
+    index = operand_def()
+
+    @classmethod
+    def check(cls, views: Views, fields: Fields) -> None:
+        spaces(cls.name, views, "src", Space.DRAM)
+        spaces(cls.name, views, "dst", Space.SBUF)
+        spaces(cls.name, views, "index", Space.SBUF)
+        per_partition(cls.name, views, "index", "dst")
+        if views["index"].element != i32:
+            raise VerifyException(f"{cls.name} index is of i32, got {views['index'].element}")
+        source, target = views["src"].access, views["dst"].access
+        if source.free_size != source.counts[0] * target.free_size:
+            raise VerifyException(
+                f"{cls.name} picks rows of {source.free_size // source.counts[0]} elements into "
+                f"{target.free_size}"
+            )
 
 
 @irdl_op_definition

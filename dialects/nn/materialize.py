@@ -1,7 +1,8 @@
 """The bytes of weights: files, splats, seeds, and bodies evaluated in double precision.
 
 A body rounds once, to the type of its weight. f32 products depend on thread count and processor;
-these do not.
+these do not. A body with an op that jumps, such as a cast to integers, is the exception: a model
+that was written for f32 means the side of the jump that f32 falls on, so there every op rounds.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import cast
 import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 from xdsl.printer import Printer
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array, ReferenceSemantics, Work
 from ranvier.dialects.nn.constant import LoadWeightOp, WeightOp, YieldOp
-from ranvier.dialects.nn.types import dtype_of
+from ranvier.dialects.nn.elementwise import FmodOp, ModOp
+from ranvier.dialects.nn.elementwise_math import CeilOp, FloorOp, RoundOp, SignOp
+from ranvier.dialects.nn.types import dtype_of, element_of, is_float, widened
 from ranvier.dialects.weights import STORE
 
 _FLOATS = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16), np.dtype(np.float32))
@@ -91,6 +94,7 @@ class Weights:
 
     def _evaluate(self, block: Block) -> Array:
         values: dict[SSAValue, Array] = {}
+        doubled = not any(map(jumps, block.ops))
         for op in block.ops:
             if isinstance(op, YieldOp):
                 result = values[op.values[0]]
@@ -103,12 +107,23 @@ class Weights:
             if not isinstance(op, ReferenceSemantics):
                 raise CallerError(Code.WEIGHT_INVALID, f"{op.name} cannot stand in a weight's body")
             operands = [values[operand] for operand in op.operands]
-            if op.work() != Work():  # pure movement is exact in any type
+            if not doubled:
+                operands = [widened(array) for array in operands]
+            elif op.work() != Work():  # pure movement is exact in any type
                 operands = [_double(array) for array in operands]
             with np.errstate(all="ignore"):
-                result = op.evaluate(*operands)
-            values[op.results[0]] = result[0] if isinstance(result, tuple) else result
+                outcome = op.evaluate(*operands)
+            array = np.asarray(outcome[0] if isinstance(outcome, tuple) else outcome)
+            result = op.results[0]
+            values[result] = array if doubled else array.astype(dtype_of(element_of(result)))
         raise CallerError(Code.WEIGHT_INVALID, "the body of a weight ends without nn.yield")
+
+
+def jumps(op: Operation) -> bool:
+    """Whether the smallest change of a float operand may change a result by much."""
+    floats = any(is_float(element_of(operand)) for operand in op.operands)
+    steps = isinstance(op, FloorOp | CeilOp | RoundOp | SignOp | ModOp | FmodOp)
+    return floats and (steps or not all(is_float(element_of(result)) for result in op.results))
 
 
 def in_memory(op: WeightOp) -> Array | None:

@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
+import numpy as np
 from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import element_of, is_float
+from ranvier.dialects.nn.constant import DENSE_LIMIT
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.dialects.nn.types import element_of, is_float, shape_of
 from ranvier.importers.onnx.node import Node, onnx_op
-from ranvier.importers.semantics import normal_axis
+from ranvier.importers.semantics import Run, evenly_spaced, normal_axis
 
 
 @onnx_op("Gather")
 def import_gather(node: Node) -> SSAValue:
     axis = normal_axis(node.attribute("axis", 0), node.rank())
+    indices = node.builder.constant_of(node.operand(1))
+    if indices is not None and indices.nbytes > DENSE_LIMIT:
+        indices = np.where(indices < 0, indices + node.shape()[axis], indices)
+        if (run := evenly_spaced(indices)) is not None:
+            return rearranged(node, node.operand(0), axis, run, indices.shape)
     return node.build(nn.GatherOp(node.operand(0), node.operand(1), axis=axis))
+
+
+def rearranged(node: Node, value: SSAValue, axis: int, run: Run, shape: Shape) -> SSAValue:
+    """A gather of evenly spaced indices: slice, reshape, transpose, reshape, broadcast."""
+    before, after = shape_of(value)[:axis], shape_of(value)[axis + 1 :]
+    rank, own = len(before), len(run.sizes)
+    taken = nn.SliceOp(
+        value,
+        starts=(*(0,) * rank, run.start, *(0,) * len(after)),
+        sizes=(*before, run.count, *after),
+        steps=(*(1,) * rank, run.step, *(1,) * len(after)),
+    )
+    apart = node.build(nn.ReshapeOp(node.build(taken), shape=(*before, *run.sizes, *after)))
+    order = [rank + place for place in run.order if place is not None]
+    permutation = (*range(rank), *order, *range(rank + own, rank + own + len(after)))
+    moved = node.build(nn.TransposeOp(apart, permutation=permutation))
+    ones = [1 if place is None else run.sizes[place] for place in run.order]
+    spread = node.build(nn.ReshapeOp(moved, shape=(*before, *ones, *after)))
+    return node.build(nn.BroadcastOp(spread, shape=(*before, *shape, *after)))
 
 
 @onnx_op("GatherElements")
@@ -28,6 +56,14 @@ def import_gather_elements(node: Node) -> SSAValue:
 @onnx_op("GatherND")
 def import_gather_nd(node: Node) -> SSAValue:
     batch = int(node.attribute("batch_dims", 0))
+    indices = node.builder.constant_of(node.operand(1))
+    if indices is not None and not batch and indices.size and indices.shape[-1] <= node.rank():
+        leading, rest = node.shape()[: indices.shape[-1]], node.shape()[indices.shape[-1] :]
+        indices = np.moveaxis(np.where(indices < 0, indices + leading, indices), -1, 0)
+        flat = np.ravel_multi_index(tuple(indices), leading, mode="clip")
+        if (run := evenly_spaced(flat)) is not None:
+            rows = node.build(nn.ReshapeOp(node.operand(0), shape=(prod(leading), *rest)))
+            return rearranged(node, rows, 0, run, flat.shape)
     return node.build(nn.GatherNdOp(node.operand(0), node.operand(1), batch=batch))
 
 

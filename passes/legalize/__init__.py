@@ -21,23 +21,28 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from ranvier.passes.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
+    contraction_transposed,
     elementwise,
     indexing,
     normalization,
     pooling,
+    pooling_resize,
     reduction,
     shape,
 )
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Emitter
+from ranvier.passes.legalize.integers import narrow_integers
 from ranvier.passes.patterns import apply_patterns
 from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *contraction.DECOMPOSITIONS,
+    *contraction_transposed.DECOMPOSITIONS,
     *elementwise.DECOMPOSITIONS,
     *indexing.DECOMPOSITIONS,
     *normalization.DECOMPOSITIONS,
     *pooling.DECOMPOSITIONS,
+    *pooling_resize.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
     *shape.DECOMPOSITIONS,
 )
@@ -61,8 +66,9 @@ def legalize(
     target: Target,
     decompositions: Iterable[AnyDecomposition] = DECOMPOSITIONS,
 ) -> None:
-    """Decompose unsupported ops, and write the target's name into the module."""
+    """Narrow integers, decompose unsupported ops, and write the target's name into the module."""
     set_target(module, target)
+    narrow_integers(module)
     apply_patterns(module, [DecomposeUnsupported(target, decompositions)], recursive=False)
     for block in tensor_blocks(module):
         remove_dead_ops(block)

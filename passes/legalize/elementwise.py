@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import inf, pi, sqrt
 
+from xdsl.dialects.builtin import i1
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -233,6 +234,67 @@ class DecomposeCos(Decomposition[nn.CosOp]):
         return emit(nn.SinOp(emit(nn.AddOp(op.operand, emit.scalar(pi / 2, op.operand)))))
 
 
+class DecomposeTan(Decomposition[nn.TanOp]):
+    """`tan(x) -> sin(x) / cos(x)`"""
+
+    def decompose(self, op: nn.TanOp, emit: Emitter) -> SSAValue:
+        return emit(nn.DivOp(emit(nn.SinOp(op.operand)), emit(nn.CosOp(op.operand))))
+
+
+class DecomposeCosh(Decomposition[nn.CoshOp]):
+    """`cosh(x) -> (exp(x) + exp(-x)) / 2`"""
+
+    def decompose(self, op: nn.CoshOp, emit: Emitter) -> SSAValue:
+        decayed = emit(nn.ExpOp(emit(nn.NegOp(op.operand))))
+        total = emit(nn.AddOp(emit(nn.ExpOp(op.operand)), decayed))
+        return emit(nn.MulOp(total, emit.scalar(0.5, total)))
+
+
+class DecomposePRelu(Decomposition[nn.PReluOp]):
+    """`prelu(x, slope) -> max(x, 0) + slope * min(x, 0)`"""
+
+    def decompose(self, op: nn.PReluOp, emit: Emitter) -> SSAValue:
+        negative = emit(nn.MinOp(op.lhs, emit.scalar(0, op.lhs)))
+        return emit(nn.AddOp(emit(nn.ReluOp(op.lhs)), emit(nn.MulOp(negative, op.rhs))))
+
+
+class DecomposeSign(Decomposition[nn.SignOp]):
+    """`sign(x) -> select(x > 0, 1, select(x < 0, -1, x))`"""
+
+    def decompose(self, op: nn.SignOp, emit: Emitter) -> SSAValue:
+        x, zero = op.operand, emit.scalar(0, op.operand)
+        below = emit(nn.SelectOp(emit(nn.LessOp(x, zero)), emit.scalar(-1, x), x))
+        return emit(nn.SelectOp(emit(nn.GreaterOp(x, zero)), emit.scalar(1, x), below))
+
+
+class DecomposeXor(Decomposition[nn.XorOp]):
+    """`x ^ y -> (x | y) & !(x & y)`, for truth values"""
+
+    def decompose(self, op: nn.XorOp, emit: Emitter) -> SSAValue | None:
+        if element_of(op.lhs) != i1:
+            return None
+        both = emit(nn.NotOp(emit(nn.AndOp(op.lhs, op.rhs))))
+        return emit(nn.AndOp(emit(nn.OrOp(op.lhs, op.rhs)), both))
+
+
+class DecomposeIsNan(Decomposition[nn.IsNanOp]):
+    """`is_nan(x) -> !(x == x)`"""
+
+    def decompose(self, op: nn.IsNanOp, emit: Emitter) -> SSAValue:
+        return emit(nn.NotOp(emit(nn.EqualOp(op.operand, op.operand))))
+
+
+class DecomposeIsInf(Decomposition[nn.IsInfOp]):
+    """`is_inf(x) -> |x| == inf`, or `x == inf` or `x == -inf` for one sign"""
+
+    def decompose(self, op: nn.IsInfOp, emit: Emitter) -> SSAValue | None:
+        x, signs = op.operand, (op.get("negative"), op.get("positive"))
+        if not any(signs):
+            return None
+        operand = emit(nn.AbsOp(x)) if all(signs) else x
+        return emit(nn.EqualOp(operand, emit.scalar(inf if signs[1] else -inf, x)))
+
+
 # -- Comparisons ------------------------------------------------------------------------------
 
 MIRRORED: dict[type[CompareOp], type[CompareOp]] = {
@@ -275,5 +337,12 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     DecomposeCeil(),
     DecomposeFloor(),
     DecomposeCos(),
+    DecomposeTan(),
+    DecomposeCosh(),
+    DecomposePRelu(),
+    DecomposeSign(),
+    DecomposeXor(),
+    DecomposeIsNan(),
+    DecomposeIsInf(),
     MirrorComparison(),
 )

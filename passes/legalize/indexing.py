@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import shape_of
+from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
 from ranvier.passes.legalize.decomposition import (
     AnyDecomposition,
     Decomposition,
@@ -50,4 +51,22 @@ def equal_steps(indices: list[int]) -> list[tuple[int, int, int]]:
     return runs
 
 
-DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (GatherByConstant(),)
+class DecomposeOneHot(Decomposition[nn.OneHotOp]):
+    """`one_hot(i) -> select(p == [0, 1, …], on, off)` with `p = select(i < 0, i + depth, i)`"""
+
+    def decompose(self, op: nn.OneHotOp, emit: Emitter) -> SSAValue | None:
+        axis, depth, indices = int(op.get("axis")), int(op.get("depth")), op.indices
+        dtype = dtype_of(element_of(indices))
+        if depth * dtype.itemsize > nn.constant.DENSE_LIMIT:
+            return None
+        shape = shape_of(indices)
+        column = emit(nn.ReshapeOp(indices, shape=(*shape[:axis], 1, *shape[axis:])))
+        negative = emit(nn.LessOp(column, emit.scalar(0, column)))
+        from_end = emit(nn.AddOp(column, emit.scalar(depth, column)))
+        place = emit(nn.SelectOp(negative, from_end, column))
+        places = np.arange(depth, dtype=dtype).reshape(-1, *(1,) * (len(shape) - axis))
+        equal = emit(nn.EqualOp(place, emit(nn.ConstantOp(places))))
+        return emit(nn.SelectOp(equal, op.on, op.off))
+
+
+DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (GatherByConstant(), DecomposeOneHot())

@@ -69,7 +69,47 @@ class ReduceLastAxis(
         )
 
 
+class DecomposeReduceL1(Decomposition[nn.ReduceL1Op]):
+    """`reduce_l1(x) -> reduce_sum(|x|)`"""
+
+    def decompose(self, op: nn.ReduceL1Op, emit: Emitter) -> SSAValue:
+        return emit(nn.ReduceSumOp(emit(nn.AbsOp(op.operand)), axes=op.axes, keepdims=op.keepdims))
+
+
+class DecomposeReduceL2(Decomposition[nn.ReduceL2Op]):
+    """`reduce_l2(x) -> sqrt(reduce_sum(x * x))`"""
+
+    def decompose(self, op: nn.ReduceL2Op, emit: Emitter) -> SSAValue | None:
+        if not is_float(element_of(op.operand)):
+            return None
+        square = emit(nn.MulOp(op.operand, op.operand))
+        return emit(nn.SqrtOp(emit(nn.ReduceSumOp(square, axes=op.axes, keepdims=op.keepdims))))
+
+
+class DecomposeReduceSumSquare(Decomposition[nn.ReduceSumSquareOp]):
+    """`reduce_sum_square(x) -> reduce_sum(x * x)`"""
+
+    def decompose(self, op: nn.ReduceSumSquareOp, emit: Emitter) -> SSAValue:
+        square = emit(nn.MulOp(op.operand, op.operand))
+        return emit(nn.ReduceSumOp(square, axes=op.axes, keepdims=op.keepdims))
+
+
+class DecomposeReduceLogSumExp(Decomposition[nn.ReduceLogSumExpOp]):
+    """`reduce_log_sum_exp(x) -> log(reduce_sum(exp(x - m))) + m` with `m = reduce_max(x)`"""
+
+    def decompose(self, op: nn.ReduceLogSumExpOp, emit: Emitter) -> SSAValue:
+        largest = emit(nn.ReduceMaxOp(op.operand, axes=op.axes, keepdims=True))
+        powers = emit(nn.ExpOp(emit(nn.SubOp(op.operand, largest))))
+        total = emit(nn.ReduceSumOp(powers, axes=op.axes, keepdims=True))
+        result = emit(nn.AddOp(emit(nn.LogOp(total)), largest))
+        return emit(nn.ReshapeOp(result, shape=shape_of(op.result)))
+
+
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
+    DecomposeReduceL1(),
+    DecomposeReduceL2(),
+    DecomposeReduceSumSquare(),
+    DecomposeReduceLogSumExp(),
     DecomposeReduceMean(),
     DecomposeReduceMin(),
     ReduceAxisByAxis(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -80,4 +81,19 @@ def _cropped(x: SSAValue, low: Sequence[int], high: Sequence[int], emit: Emitter
     return emit(nn.SliceOp(x, starts=starts, sizes=sizes, steps=[1] * len(sizes)))
 
 
-DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (DecomposePad(),)
+class DecomposeTrilu(Decomposition[nn.TriluOp]):
+    """`trilu(x) -> select(column - row >= diagonal, x, 0)`, or `<=` for the lower triangle"""
+
+    def decompose(self, op: nn.TriluOp, emit: Emitter) -> SSAValue | None:
+        rows, columns = shape_of(op.operand)[-2:]
+        if 4 * max(rows, columns) > nn.constant.DENSE_LIMIT:
+            return None
+        diagonal = int(op.get("diagonal"))
+        row = emit(nn.ConstantOp(np.arange(rows, dtype=np.int32)[:, None] + diagonal))
+        column = emit(nn.ConstantOp(np.arange(columns, dtype=np.int32)))
+        compare = nn.GreaterEqualOp if op.get("upper") else nn.LessEqualOp
+        kept = emit(compare(column, row))
+        return emit(nn.SelectOp(kept, op.operand, emit.scalar(0, op.operand)))
+
+
+DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (DecomposePad(), DecomposeTrilu())

@@ -142,7 +142,7 @@ SAMPLES = [
     layer_norm(2, 5, 7, axis=2, epsilon=1e-3, bias=False),
     layer_norm(2, 3, 5, axis=1),
     rms_norm(3, 129, axis=1),
-    rms_norm(2, 3, 5, axis=1, epsilon=1e-2),
+    rms_norm(2, 3, 5, axis=2, epsilon=1e-2),
     group_norm(2, 6, 5, 7, groups=3),
     group_norm(1, 4, 9, groups=4, epsilon=1e-2),
     group_norm(2, 6, 5, groups=1),

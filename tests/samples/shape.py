@@ -22,8 +22,8 @@ def move(
     oracle: Any,
     shape: Shape,
     element: Attribute,
-    host: tuple[str, ...] | None = (),
     /,
+    host: tuple[str, ...] | None = (),
     **properties: Any,
 ) -> Sample:
     return Sample(op, (Operand(shape, element, -9, 9),), oracle, properties, host=host)
@@ -84,7 +84,7 @@ def triangle(x: Array, *, upper: bool, diagonal: int) -> Array:
 
 
 def trilu(shape: Shape, diagonal: int, *, upper: bool, element: Attribute = f32) -> Sample:
-    return move(nn.TriluOp, triangle, shape, element, ANYWHERE, upper=upper, diagonal=diagonal)
+    return move(nn.TriluOp, triangle, shape, element, host=ANYWHERE, upper=upper, diagonal=diagonal)
 
 
 def padded(x: Array, *, low: Shape, high: Shape, mode: str, value: float) -> Array:

@@ -15,6 +15,7 @@ from ranvier.backend.neuron.interpreter.faults import MachineFault
 from ranvier.backend.neuron.interpreter.layout import align, shape_of
 from ranvier.backend.neuron.interpreter.values import saturated
 from ranvier.backend.neuron.program import Instruction
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 
 
@@ -36,6 +37,29 @@ def bind_dma(state: CoreState, instruction: Instruction) -> Issue:
     read, write = state.fetch(src, source), state.fetch(dst, target)
     shape = shape_of(target)
     return lambda: move(write(), read().reshape(shape))
+
+
+def bind_gather(state: CoreState, instruction: Instruction) -> Issue:
+    """The row of `src` that each partition's index names. Raises CallerError for no such row."""
+    table = instruction.operands["src"]
+    rows = table.access.counts[0]
+    fetch = state.fetch(table, state.layout(table))
+    index = instruction.operands["index"]
+    pick = state.fetch(index, state.layout(index))
+    target = instruction.operands["dst"]
+    write = state.fetch(target, state.layout(target))
+
+    def issue() -> None:
+        picked = pick().reshape(-1)
+        wrong = picked[(picked < -rows) | (picked >= rows)]
+        if wrong.size:
+            raise CallerError(
+                Code.INPUT_RANGE, f"index {wrong[0]} is outside a table of {rows} rows"
+            )
+        out = write()
+        move(out, fetch()[picked].reshape(out.shape))
+
+    return issue
 
 
 def bind_send(state: CoreState, instruction: Instruction) -> Issue:

@@ -48,6 +48,7 @@ BINDERS: dict[type[nc.InstructionOp], Callable[[CoreState, Instruction], Issue]]
     nc.ReciprocalOp: dve.bind_reciprocal,
     nc.CopyPredicatedOp: dve.bind_copy_predicated,
     nc.DmaOp: dma.bind_dma,
+    nc.GatherOp: dma.bind_gather,
     nc.SendOp: dma.bind_send,
     nc.ReceiveOp: dma.bind_receive,
 }
@@ -225,9 +226,20 @@ def area_of(array: Array, dtype: np.dtype[np.generic], length: int, what: str) -
     """
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
+    elif array.dtype == np.int64 and dtype == np.int32:
+        array = narrowed(array, what)
     if array.dtype != dtype or array.size != length:
         raise CallerError(
             Code.INPUT_SHAPE,
             f"{what} is {length} elements of {dtype}, got {array.size} of {array.dtype}",
         )
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def narrowed(array: Array, what: str) -> Array:
+    """An i64 tensor at the program's edge as i32. Raises CallerError for values beyond it."""
+    info = np.iinfo(np.int32)
+    if array.size and not (info.min <= array.min() and array.max() <= info.max):
+        worst = array.max() if array.max() > info.max else array.min()
+        raise CallerError(Code.INPUT_RANGE, f"{what} holds {worst}, beyond 32 bits")
+    return array.astype(np.int32)

@@ -66,10 +66,10 @@ def _input(port: Port, array: Array | None) -> Array:
 
 
 def shaped(flat: Array, form: TensorForm) -> Array:
-    """An output of the machine as a tensor; truth values are 0 and 1 there."""
+    """An output of the machine as a tensor; truth values are 0 and 1 there, i64 is i32."""
     if form.dtype == np.bool_:
         flat = flat != 0
-    return flat.reshape(form.shape)
+    return flat.astype(form.dtype, copy=False).reshape(form.shape)
 
 
 def launcher(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, i1
+from xdsl.dialects.builtin import ModuleOp, i1, i32, i64
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.emitter import Emitter
-from ranvier.backend.neuron.lowering.views import View
+from ranvier.backend.neuron.lowering.views import View, copy_view
 from ranvier.dialects import nc, nn
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.structure import WEIGHT
@@ -21,8 +21,8 @@ WeightBuilder = Callable[[SSAValue], Sequence[TensorOp]]
 
 
 def machine_element(element: Attribute) -> Attribute:
-    """How the machine holds an element type: truth values are bytes."""
-    return ui8 if element == i1 else element
+    """How the machine holds an element type: truth values are bytes, i64 at its edge is i32."""
+    return {i1: ui8, i64: i32}.get(element, element)
 
 
 class WeightTable:
@@ -172,6 +172,12 @@ class Context:
         derived = self.weights.derived(name, type, "table", build, key)
         probe = build(nn.LoadWeightOp(name, type).result)[-1].results[0]
         return self.weight(derived, shape_of(probe), element_of(probe))
+
+    def copied(self, view: View) -> View:
+        """A row-major copy of a view."""
+        home = View.whole(self.e.dram(max(1, view.size), view.element), view.shape)
+        copy_view(self.e, home, view)
+        return home
 
     def splat(self, value: float, element: Attribute) -> View:
         """One element in DRAM that holds a number."""

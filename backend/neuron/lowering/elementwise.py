@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import f32, i1
-from xdsl.ir import Attribute, Operation
+from xdsl.dialects.builtin import f32, i1, i32, i64
+from xdsl.ir import Attribute, BlockArgument, Operation
+from xdsl.traits import IsTerminator
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
@@ -350,15 +351,36 @@ class LowerSelect(PointwiseLowering[nn.SelectOp]):
         e.emit(nc.CopyPredicatedOp, dst=out.ref(), src=on_true.ref(), predicate=condition.ref())
 
 
+def is_edge_cast(op: nn.CastOp) -> bool:
+    """A cast of a program's input from i64 to i32, or of a result from i32 to i64.
+
+    Whoever runs the program converts these, and checks that inputs fit.
+    """
+    source = element_of(op.operand)
+    if (source, op.to) == (i64, i32):
+        return isinstance(op.operand, BlockArgument)
+    leaves = all(use.operation.has_trait(IsTerminator) for use in op.result.uses)
+    return (source, op.to) == (i32, i64) and leaves
+
+
 @register
 class LowerCast(PointwiseLowering[nn.CastOp]):
     """A copy that rounds on store; to truth values a comparison with 0."""
 
     ops = (nn.CastOp,)
-    elements = HELD
+    elements = (*HELD, i64)
 
     def why_unsupported(self, op: nn.CastOp, machine: Machine) -> Reason | None:
         source = element_of(op.operand)
+        if i64 in (source, op.to):
+            return (
+                None
+                if is_edge_cast(op)
+                else Reason(
+                    Code.OP_ELEMENT_TYPE,
+                    f"i64 is held only at a program's edge, as i32; got {source} to {op.to} inside",
+                )
+            )
         if source not in (op.to, i1) and not is_float(op.to) and op.to != i1:
             return Reason(
                 Code.OP_ELEMENT_TYPE,

@@ -31,6 +31,7 @@ FAMILIES = (
     "normalization",
     "pooling",
     "shape",
+    "indexing",
 )
 FLOATS = (f32, bf16, f16)
 HELD = (*FLOATS, i32, i8, ui8, i1)

@@ -14,7 +14,7 @@ from ranvier.backend.neuron.lowering.views import View, copy_view, write_padded
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import ints
-from ranvier.dialects.nn.types import shape_of, size_of
+from ranvier.dialects.nn.types import shape_of
 
 OpT = TypeVar("OpT", bound=Operation)
 
@@ -41,9 +41,7 @@ class LowerReshape(ViewLowering[nn.ReshapeOp]):
         shape = shape_of(op.result)
         if (reshaped := view.reshaped(shape)) is not None:
             return reshaped
-        buffer = context.e.dram(size_of(op.result), view.element)
-        copy_view(context.e, View.whole(buffer, view.shape), view)
-        return View.whole(buffer, shape)
+        return View.whole(context.copied(view).buffer, shape)
 
 
 @register

@@ -35,6 +35,7 @@ from ranvier.backend.neuron.program import CoreProgram, Program
 from ranvier.backend.neuron.program_rules import verify_program
 from ranvier.backend.neuron.simulator import metrics_of
 from ranvier.backend.reference import input_names, main_of, output_names
+from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nc.sync import QUEUES
 from ranvier.dialects.nn.materialize import Weights
@@ -60,45 +61,52 @@ def write_neff(
     `operators` are counts of the framework's ops. Raises NeffProgramError if the module is not
     lowered and allocated, CallerError if the file cannot be written.
     """
-    if len(name.encode()) > 255 or not name.isprintable():
-        raise CallerError(Code.OPTION_INVALID, f"{name[:40]!r} cannot be the name of a NEFF file")
+    _check_name(name)
     nodes = nodes_of(module)
     target = _target(module, nodes)
+    programs = [node.program for node in nodes if node.program is not None]
+    for program in programs:
+        verify_program(program, MACHINES[target])
     table = WeightTable(Weights(module).array)
     files = {"neff.json": dump_document(_dataflow(module, nodes))}
     for node in nodes:
         files |= dict(_node_files(node, table))
-    tool = f"ranvier/{version('ranvier')}"
-    info = {"tool_version": tool, "framework": framework, "operators": dict(operators or {})}
+    info = {"tool_version": _tool(), "framework": framework, "operators": dict(operators or {})}
     files["info.json"] = dump_document(info)
-    programs = [node.program for node in nodes if node.program is not None]
-    for program in programs:
-        verify_program(program, MACHINES[target])
     files["metrics.json"] = dump_document(metrics_of(programs, MACHINES[target]))
     cores = [len(program.cores) for program in programs] or [1]
-    used = max(cores)
+    compiler = {"name": "ranvier", "version": version("ranvier"), "flags": list(flags)}
     manifest: dict[str, Any] = {
         "target": target,
-        "cores": used,
-        "compiler": {
-            "name": "ranvier",
-            "version": tool.partition("/")[2],
-            "flags": list(flags),
-            "pipeline": pipeline,
-        },
+        "cores": max(cores),
+        "compiler": {**compiler, "pipeline": pipeline},
         "source": _source_hash(module),
         "aliases": table.aliases,
     }
-    header: dict[str, Any] = {
-        "build_version": tool,
-        "name": name,
-        "cores": used,
-        "requested_cores": requested_cores,
-        # The published reader takes the first entry for the whole file.
-        "cores_per_segment": (used, *cores[1:]),
-    }
     members: list[Member] = [member_of(name, data) for name, data in files.items()]
+    header = _header(name, cores, requested_cores)
     write_container(path, [*members, *table.members()], manifest, header)
+
+
+def _check_name(name: str) -> None:
+    if len(name.encode()) > 255 or not name.isprintable():
+        raise CallerError(Code.OPTION_INVALID, f"{name[:40]!r} cannot be the name of a NEFF file")
+
+
+def _tool() -> str:
+    return f"ranvier/{version('ranvier')}"
+
+
+def _header(name: str, cores: Sequence[int], requested: int) -> dict[str, Any]:
+    """The fields of the header that do not follow from the archive. `cores` is by segment."""
+    return {
+        "build_version": _tool(),
+        "name": name,
+        "cores": max(cores),
+        "requested_cores": requested,
+        # The published reader takes the first entry for the whole file.
+        "cores_per_segment": (max(cores), *cores[1:]),
+    }
 
 
 def _target(module: ModuleOp, nodes: Sequence[Node]) -> str:
@@ -117,13 +125,14 @@ def _target(module: ModuleOp, nodes: Sequence[Node]) -> str:
 
 
 def _source_hash(module: ModuleOp) -> str:
-    """SHA-256 of the model file, or of the module as text where it came from none."""
-    stated = module.attributes.get("ranvier.source_sha256")
-    if isinstance(stated, StringAttr):
-        return stated.data
-    text = StringIO()
-    Printer(text).print_op(module)
-    return hashlib.sha256(text.getvalue().encode()).hexdigest()
+    """SHA-256 of the module as text, without weights: their text may hold a path."""
+    digest = hashlib.sha256()
+    for op in module.body.block.ops:
+        if not isinstance(op, nn.WeightOp):
+            text = StringIO()
+            Printer(text).print_op(op)
+            digest.update(text.getvalue().encode())
+    return digest.hexdigest()
 
 
 def _dataflow(module: ModuleOp, nodes: Sequence[Node]) -> dict[str, Any]:

@@ -209,12 +209,10 @@ def _read_attribute(document: Document, key: str) -> Attribute:
         raise document.fail(f"'{key}' is too long or nests too deep")
     context = Context()
     context.load_dialect(Builtin)
-    parser = Parser(context, text)
     try:
-        attribute = parser.parse_attribute()
+        return Parser(context, text).parse_attribute()
     except (ParseError, VerifyException, DiagnosticException, ValueError) as error:
         raise document.fail(f"'{key}' is no attribute: {text[:80]!r}") from error
-    return attribute
 
 
 def _read_dense(document: Document) -> Attribute:

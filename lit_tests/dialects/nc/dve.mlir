@@ -15,8 +15,8 @@ nc.program @p on "inf2" {
     nc.reduce dst = %f[0:128][0][1:4] src = %t[0:128][0][16:4, 4:2, 1:4] {axes = 2 : i64, negate = true, op = "max"}
     // CHECK: nc.copy dst = %f[0:128][0][1:64] src = %t[0:128][0][8:8, 1:8]
     nc.copy dst = %f[0:128][0][1:64] src = %t[0:128][0][8:8, 1:8]
-    // CHECK: nc.memset dst = %t[32:32][0][1:64] {value = 0xFFF0000000000000 : f64}
-    nc.memset dst = %t[32:32][0][1:64] {value = 0xFFF0000000000000 : f64}
+    // CHECK: nc.memset dst = %t[32:32][0][1:64] {value = 0xfff0000000000000 : f64}
+    nc.memset dst = %t[32:32][0][1:64] {value = 0xfff0000000000000 : f64}
     // CHECK: nc.reciprocal dst = %f[0:128][0][1:64] src = %f[0:128][0][1:64]
     nc.reciprocal dst = %f[0:128][0][1:64] src = %f[0:128][0][1:64]
     // CHECK: nc.copy_predicated dst = %f[0:128][0][1:64] src = %t[0:128][0][1:64] predicate = %m[0:128][0][1:64]

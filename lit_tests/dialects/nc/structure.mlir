@@ -16,6 +16,7 @@
 // CHECK-NEXT:      }
 // CHECK-NEXT:    }
 // CHECK-NEXT:    nc.core 1 {
+// CHECK-NEXT:      %{{.*}} = nc.alloc : !nc.sbuf<1x1xi32>
 // CHECK-NEXT:    }
 // CHECK-NEXT:  }
 nc.program @seg0 on "inf2" {
@@ -33,5 +34,6 @@ nc.program @seg0 on "inf2" {
     }
   }
   nc.core 1 {
+    %u = nc.alloc : !nc.sbuf<1x1xi32>
   }
 }

@@ -1,0 +1,78 @@
+"""`python benchmarks/run.py`: ranvier beside onnxruntime, in turn, as ratios of one run.
+
+Times of a shared computer are noisy; ratios of paired runs are less so. Nothing here is a test.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+
+import ranvier
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "models"), str(ROOT / "examples")]
+
+import resnet50  # noqa: E402
+import transcribe  # noqa: E402
+
+ROUNDS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def paired(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float, float]:
+    """Median seconds of each, and the median of the ratios, round by round."""
+    rounds = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
+    ratios = [mine / other for mine, other in rounds]
+    return median(r[0] for r in rounds), median(r[1] for r in rounds), median(ratios)
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    return onnxruntime.InferenceSession(path, options)
+
+
+def measure(table: Table, path: Path, name: str, array: np.ndarray) -> None:
+    """Compile against opening a session, run against run."""
+    shapes = {name: array.shape}
+    rows = {
+        "compile": (lambda: ranvier.compile(path, shapes=shapes), lambda: session(path)),
+    }
+    program, peer = ranvier.compile(path, shapes=shapes), session(path)
+    program.run({name: array})
+    rows["run"] = (lambda: program.run({name: array}), lambda: peer.run(None, {name: array}))
+    for what, (ours, theirs) in rows.items():
+        mine, other, ratio = paired(ours, theirs)
+        table.add_row(
+            path.stem, what, f"{mine * 1000:.0f}", f"{other * 1000:.0f}", f"{ratio:.2f}"
+        )
+
+
+def main() -> None:
+    table = Table("model", "step", "ranvier, ms", "onnxruntime f32, ms", "ratio")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet50.onnx"
+        resnet50.build_resnet50(path)
+        measure(table, path, "x", resnet50.images(np.random.default_rng(1), 1, 224))
+    sound = transcribe.play([60, 69, 76])
+    measure(table, transcribe.model_file(), "serving_default_input_2:0", sound)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

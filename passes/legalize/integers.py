@@ -1,0 +1,261 @@
+"""Narrow i64 to i32 where the values are proven to fit.
+
+Before: `nn.gather %table, %ids` with `%ids : tensor<5x32xi64>`, an input of the program.
+After:  the same on `nn.cast %ids {to = i32} {ranvier.checked}`; the input keeps its type.
+
+Proofs are intervals: of constants, of the sizes that positions stay below, of narrower types, and
+of ops on all these. An input lies in the interval that its attribute `ranvier.range` states, or
+else in that of i32; whoever runs the program checks it, at the casts that are marked as checked. An
+op is narrowed if all of its i64 operands and results are proven; others keep i64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import product
+from typing import TypeAlias
+
+import numpy as np
+from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, UnitAttr, i1, i8, i32, i64
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
+from xdsl.rewriter import InsertPoint, Rewriter
+
+from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import CallerError
+from ranvier.dialects.interfaces import Array, ints
+from ranvier.dialects.nn.materialize import Weights
+from ranvier.dialects.nn.shape import MovementOp
+from ranvier.dialects.nn.types import TensorOp, element_of, shape_of, size_of, ui8
+from ranvier.passes.dataflow import main_block, remove_dead_ops
+
+RANGE, CHECKED = "ranvier.range", "ranvier.checked"
+
+Interval: TypeAlias = tuple[int, int]
+Rule: TypeAlias = "Callable[[TensorOp, list[Interval]], Interval]"
+
+I32: Interval = (-(1 << 31), (1 << 31) - 1)
+OF_TYPE: dict[Attribute, Interval] = {i1: (0, 1), i8: (-128, 127), ui8: (0, 255), i32: I32}
+
+
+def narrow_integers(module: ModuleOp) -> None:
+    """Rewrite every op of `@main` whose i64 values are proven to fit into i32."""
+    if (block := main_block(module)) is not None:
+        Narrowing(block, Weights(module)).run()
+        remove_dead_ops(block)
+
+
+class Narrowing:
+    """One walk over a block: the interval of each integer, and the i32 twin of each i64 value."""
+
+    def __init__(self, block: Block, weights: Weights) -> None:
+        self._block = block
+        self._weights = weights
+        self._intervals: dict[SSAValue, Interval] = {}
+        self._twins: dict[SSAValue, SSAValue] = {}
+
+    def run(self) -> None:
+        for argument in self._block.args:
+            if element_of(argument) == i64:
+                self._intervals[argument] = declared_range(argument)
+        for op in list(self._block.ops):
+            if isinstance(op, nn.LoadWeightOp) and element_of(op.result) == i64:
+                self._learn(op)
+            if not isinstance(op, TensorOp) or isinstance(op, nn.ConstantOp):
+                continue
+            for result in op.results:
+                if (interval := self._proven(op, result)) is not None:
+                    self._intervals[result] = interval
+            if self._gains(op):
+                self._narrow(op)
+
+    def _learn(self, op: nn.LoadWeightOp) -> None:
+        """The interval of a weight of integers, if its bytes are here."""
+        with suppress(CallerError):
+            if (interval := bounds_of(self._weights.array(op.symbol))) is not None:
+                self._intervals[op.result] = interval
+
+    def _interval(self, value: SSAValue) -> Interval | None:
+        if (known := self._intervals.get(value)) is not None:
+            return known
+        if isinstance(value.owner, nn.ConstantOp):
+            return bounds_of(value.owner.array())
+        return OF_TYPE.get(element_of(value))
+
+    def _proven(self, op: TensorOp, result: SSAValue) -> Interval | None:
+        """The interval of an i64 result, if it is known and inside that of i32."""
+        if element_of(result) != i64 or not size_of(result):
+            return None
+        rule = next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)
+        operands = [self._interval(operand) for operand in counted(op)]
+        known = [interval for interval in operands if interval is not None]
+        if rule is None or len(known) < len(operands):
+            return None
+        low, high = rule(op, known)
+        return (low, high) if I32[0] <= low and high <= I32[1] else None
+
+    def _gains(self, op: TensorOp) -> bool:
+        """Whether the op has i64 values, and all of them may be i32."""
+        values = [value for value in (*op.operands, *op.results) if element_of(value) == i64]
+        fits = [self._interval(value) is not None for value in values]
+        return bool(values) and all(fits) and isinstance(op, NARROWED)
+
+    def _narrow(self, op: TensorOp) -> None:
+        operands = [self._twin(v) if element_of(v) == i64 else v for v in op.operands]
+        if isinstance(op, nn.CastOp):
+            twin: TensorOp = nn.CastOp(operands[0], i32 if op.to == i64 else op.to)
+        else:
+            twin = op.rebuilt(*operands)
+        twin.location = op.location
+        self._block.insert_op_before(twin, op)
+        for old, new in zip(op.results, twin.results, strict=True):
+            new.name_hint = old.name_hint
+            if old.type == new.type:
+                old.replace_all_uses_with(new)
+                continue
+            # Readers that keep i64 read it through a cast; if there are none it is dead.
+            wide = nn.CastOp(new, i64)
+            wide.location = op.location
+            self._block.insert_op_before(wide, op)
+            old.replace_all_uses_with(wide.result)
+            self._intervals[wide.result] = self._intervals.get(old, I32)
+            self._twins[wide.result] = new
+        Rewriter.erase_op(op)
+
+    def _twin(self, value: SSAValue) -> SSAValue:
+        """The value as i32."""
+        if (twin := self._twins.get(value)) is not None:
+            return twin
+        narrow: TensorOp = nn.CastOp(value, i32)
+        match value.owner:
+            case Block():
+                narrow.attributes[CHECKED] = UnitAttr()
+                point = InsertPoint.at_start(self._block)
+            case owner:
+                if isinstance(owner, nn.ConstantOp):
+                    narrow = nn.ConstantOp(owner.array().astype(np.int32))
+                narrow.location = owner.location
+                point = InsertPoint.after(owner)
+        Rewriter.insert_op(narrow, point)
+        self._twins[value] = narrow.results[0]
+        return narrow.results[0]
+
+
+def declared_range(argument: BlockArgument) -> Interval:
+    """What `ranvier.range` of an argument of `@main` states, or all of i32."""
+    main = argument.owner.parent_op()
+    if not isinstance(main, FuncOp) or main.arg_attrs is None:
+        return I32
+    stated = main.arg_attrs.data[argument.index].data.get(RANGE)
+    if not isinstance(stated, DenseArrayBase):
+        return I32
+    low, high = ints(stated)
+    return max(low, I32[0]), min(high, I32[1])
+
+
+def bounds_of(array: Array) -> Interval | None:
+    """The smallest and largest element of an array of integers inside i32."""
+    if not array.size or array.dtype.kind not in "bi":
+        return None
+    low, high = int(array.min()), int(array.max())
+    return (low, high) if I32[0] <= low and high <= I32[1] else None
+
+
+# -- Intervals of results ---------------------------------------------------------------------
+
+
+def counted(op: TensorOp) -> Iterable[SSAValue]:
+    """The operands whose values its result depends on, rather than which of them it takes."""
+    if isinstance(op, nn.ArgMaxOp | nn.ArgMinOp):
+        return ()
+    if isinstance(op, nn.SelectOp):
+        return op.operands[1:]
+    if isinstance(op, nn.GatherOp | nn.GatherElementsOp | nn.GatherNdOp):
+        return op.operands[:1]
+    return op.operands
+
+
+def union(op: TensorOp, operands: list[Interval]) -> Interval:
+    return min(low for low, _ in operands), max(high for _, high in operands)
+
+
+def padded(op: TensorOp, operands: list[Interval]) -> Interval:
+    fill = int(op.get("value", 0.0))
+    return union(op, [*operands, (fill, fill)])
+
+
+def position(op: TensorOp, operands: list[Interval]) -> Interval:
+    return 0, shape_of(op.operands[0])[op.get("axis")] - 1
+
+
+def corners(combine: Callable[[int, int], int]) -> Rule:
+    """The interval of an operation that is monotonic in each operand."""
+
+    def rule(op: TensorOp, operands: list[Interval]) -> Interval:
+        results = [combine(x, y) for x, y in product(*operands)]
+        return min(results), max(results)
+
+    return rule
+
+
+def negated(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    return -high, -low
+
+
+def magnitude(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    return 0, max(abs(low), abs(high))
+
+
+def summed(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    terms = max(1, size_of(op.operands[0]) // size_of(op.results[0]))
+    return terms * min(low, 0), terms * max(high, 0)
+
+
+def clamped(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    bottom, top = op.get("low", low), op.get("high", high)
+    return int(min(max(low, bottom), top)), int(min(max(high, bottom), top))
+
+
+RULES: dict[type[Operation], Rule] = {
+    MovementOp: union,
+    nn.ConcatOp: union,
+    nn.PadOp: padded,
+    nn.GatherOp: union,
+    nn.GatherElementsOp: union,
+    nn.GatherNdOp: union,
+    nn.SelectOp: union,
+    nn.ReduceMaxOp: union,
+    nn.ReduceMinOp: union,
+    nn.CastOp: union,
+    nn.AddOp: corners(lambda x, y: x + y),
+    nn.SubOp: corners(lambda x, y: x - y),
+    nn.MulOp: corners(lambda x, y: x * y),
+    nn.MaxOp: corners(max),
+    nn.MinOp: corners(min),
+    nn.NegOp: negated,
+    nn.AbsOp: magnitude,
+    nn.ClampOp: clamped,
+    nn.ReduceSumOp: summed,
+    nn.ArgMaxOp: position,
+    nn.ArgMinOp: position,
+}
+
+COMPARISONS = (
+    nn.EqualOp,
+    nn.LessOp,
+    nn.LessEqualOp,
+    nn.GreaterOp,
+    nn.GreaterEqualOp,
+)
+ALWAYS_WIDE = (nn.ArgMaxOp, nn.ArgMinOp, nn.ClampOp)  # by definition, or by their bounds
+NARROWED: tuple[type[Operation], ...] = (
+    *COMPARISONS,
+    nn.OneHotOp,
+    *(kind for kind in RULES if kind not in ALWAYS_WIDE),
+)
+"""Ops that exist on i32: what they give is i32 then, where it was i64."""
