@@ -184,7 +184,9 @@ class _Scheduler:
                 earlier = known.setdefault(producer, [])
                 if any(self._covers(old, count) for old in earlier):
                     continue
-                earlier.append(count)
+                # Only the strongest are kept, or the list would grow with the program.
+                known[producer] = [old for old in earlier if not self._covers(count, old)]
+                known[producer].append(count)
                 waits.append(Wait(producer, count.base, count.at_depth(depth)))
         if waits:
             op.properties["waits"] = WaitsAttr(tuple(waits))
@@ -204,9 +206,13 @@ class _Scheduler:
 
     def _covers(self, strong: Affine, weak: Affine) -> bool:
         """Whether `strong >= weak` in every turn of the open loops."""
+        if strong.steps == weak.steps:
+            return strong.base >= weak.base
         return self._extreme(strong + weak * -1, largest=False) >= 0
 
     def _extreme(self, value: Affine, *, largest: bool) -> int:
+        if not value.steps:
+            return value.base
         pick = max if largest else min
         steps = zip(value.at_depth(len(self.trips)), self.trips, strict=True)
         return value.base + sum(pick(0, step * (trip - 1)) for step, trip in steps)

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import i64
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
+from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.constant import DENSE_LIMIT
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import element_of, is_float, shape_of
@@ -57,14 +58,22 @@ def import_gather_elements(node: Node) -> SSAValue:
 def import_gather_nd(node: Node) -> SSAValue:
     batch = int(node.attribute("batch_dims", 0))
     indices = node.builder.constant_of(node.operand(1))
-    if indices is not None and not batch and indices.size and indices.shape[-1] <= node.rank():
-        leading, rest = node.shape()[: indices.shape[-1]], node.shape()[indices.shape[-1] :]
-        indices = np.moveaxis(np.where(indices < 0, indices + leading, indices), -1, 0)
-        flat = np.ravel_multi_index(tuple(indices), leading, mode="clip")
+    if indices is not None and batch == 0 and (flat := flat_places(node, indices)) is not None:
+        length = indices.shape[-1]
+        rows = (prod(node.shape()[:length]), *node.shape()[length:])
         if (run := evenly_spaced(flat)) is not None:
-            rows = node.build(nn.ReshapeOp(node.operand(0), shape=(prod(leading), *rest)))
-            return rearranged(node, rows, 0, run, flat.shape)
+            value = node.build(nn.ReshapeOp(node.operand(0), shape=rows))
+            return rearranged(node, value, 0, run, flat.shape)
     return node.build(nn.GatherNdOp(node.operand(0), node.operand(1), batch=batch))
+
+
+def flat_places(node: Node, indices: Array) -> Array | None:
+    """Index tuples as single indices in row-major order; None if one is out of range."""
+    sizes = node.shape()[: indices.shape[-1]]
+    places = np.where(indices < 0, indices + sizes, indices)
+    if len(sizes) < indices.shape[-1] or not ((places >= 0) & (places < sizes)).all():
+        return None
+    return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), sizes))
 
 
 @onnx_op("Scatter")

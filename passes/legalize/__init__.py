@@ -27,6 +27,7 @@ from ranvier.passes.legalize import (
     normalization,
     pooling,
     pooling_resize,
+    recurrent,
     reduction,
     shape,
 )
@@ -43,6 +44,7 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *normalization.DECOMPOSITIONS,
     *pooling.DECOMPOSITIONS,
     *pooling_resize.DECOMPOSITIONS,
+    *recurrent.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
     *shape.DECOMPOSITIONS,
 )
@@ -96,7 +98,8 @@ class DecomposeUnsupported(RewritePattern):
         if type(op) not in self._by_type or self._target.why_unsupported(op) is None:
             return
         if (legal := self._legal(op, frozenset())) is not None:
-            rewriter.replace(op, legal.ops, [legal.result])
+            # An identity is of the first result; it fails where others are used.
+            rewriter.replace(op, legal.ops, [legal.result, *[None] * (len(op.results) - 1)])
 
     def _legal(self, op: Operation, entered: frozenset[AnyDecomposition]) -> Replacement | None:
         """Supported ops for an unsupported one. No decomposition is entered twice on the way."""

@@ -218,6 +218,16 @@ def select(
     )
 
 
+def select_integers(*shapes: tuple[int, ...], constant: bool = False) -> Sample:
+    """Numbers that f32 does not hold come through a choice as they are."""
+    values = (2.0**24 + 1, -(2.0**24) - 1, 2.0**31 - 1)
+    condition, on_true, on_false = shapes
+    sides = Operand(on_true, i32, values=values), Operand(on_false, i32, values=values)
+    if constant:
+        sides = sides[0], replace(sides[1], values=values[:1], constant=True)
+    return Sample(nn.SelectOp, (Operand(condition, i1), *sides), np.where)
+
+
 def cast(
     source: Attribute, to: Attribute, oracle: Oracle, host: tuple[str, ...] = (), **properties: bool
 ) -> Sample:
@@ -236,6 +246,9 @@ OTHERS = [
     select(((), (33,), (8, 33)), bf16),
     select(((4, 4), (1, 4), (4, 1)), i32),
     select(((4, 4), (1, 4), (4, 1)), i64, host=BOTH),
+    select_integers((2, 3), (2, 3), (2, 3)),
+    select_integers((33, 1), (33, 64), (1, 64)),
+    select_integers((5, 7), (5, 7), (), constant=True),
     cast(f32, bf16, np.asarray),
     cast(f32, bf16, np.asarray, implicit=True),
     cast(bf16, f32, np.asarray),

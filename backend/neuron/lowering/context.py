@@ -188,7 +188,7 @@ class Context:
 
 
 def scalar_of(value: SSAValue) -> float | None:
-    """The number that a constant holds in every element, or None."""
+    """The number that a constant holds in every element, if an instruction's f32 can say it."""
     if not isinstance(value.owner, nn.ConstantOp):
         return None
     array = value.owner.array()
@@ -196,4 +196,5 @@ def scalar_of(value: SSAValue) -> float | None:
         return None
     first = array.reshape(-1)[0]
     same = array.size == 1 or bool((array == first).all())
-    return float(first) if same else None
+    exact = array.dtype.kind != "i" or float(np.float32(first)) == float(first)
+    return float(first) if same and exact else None

@@ -56,21 +56,18 @@ def lower_pointwise(op: Operation, context: Context) -> None:
 
 
 def full_tile(e: Emitter, operand: Operand, like: OnChip, element: Attribute = f32) -> OnChip:
-    """An operand spread over a whole tile."""
+    """An operand spread over a whole tile; a number in `element`, others in their own type."""
     if isinstance(operand, OnChip):
         return operand
-    out = e.sbuf(like.partitions, like.width, element)
-    number = operand.value if isinstance(operand, Immediate) else 0.0
-    e.emit(nc.MemsetOp, fields={"value": number}, dst=out.ref())
-    if isinstance(operand, PerPartition):
-        fields: dict[str, object] = {"op0": "add"}
-        e.emit(
-            nc.TensorScalarOp,
-            fields=fields,
-            dst=out.ref(),
-            src=out.ref(),
-            operand0=operand.tile.ref(),
-        )
+    if isinstance(operand, Immediate):
+        out = e.sbuf(like.partitions, like.width, element)
+        e.emit(nc.MemsetOp, fields={"value": operand.value}, dst=out.ref())
+        return out
+    column = operand.tile
+    if like.width == 1:
+        return column
+    out = e.sbuf(like.partitions, like.width, column.element)
+    e.emit(nc.CopyOp, dst=out.ref(), src=column.ref(0, ((0, like.width),)))
     return out
 
 
