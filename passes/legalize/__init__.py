@@ -131,6 +131,7 @@ class DecomposeUnsupported(RewritePattern):
                     result = inner.result
                 op.results[0].replace_all_uses_with(inner.result)
                 legal.extend(inner.ops)
+                discard([op])
                 continue
             legal.append(op)
         return Replacement(legal, result)

@@ -127,14 +127,18 @@ class Narrowing:
         """The value as i32."""
         if (twin := self._twins.get(value)) is not None:
             return twin
-        narrow: TensorOp = nn.CastOp(value, i32)
+        narrow: TensorOp
         match value.owner:
             case Block():
+                narrow = nn.CastOp(value, i32)
                 narrow.attributes[CHECKED] = UnitAttr()
                 point = InsertPoint.at_start(self._block)
+            case nn.ConstantOp() as owner:
+                narrow = nn.ConstantOp(owner.array().astype(np.int32))
+                narrow.location = owner.location
+                point = InsertPoint.after(owner)
             case owner:
-                if isinstance(owner, nn.ConstantOp):
-                    narrow = nn.ConstantOp(owner.array().astype(np.int32))
+                narrow = nn.CastOp(value, i32)
                 narrow.location = owner.location
                 point = InsertPoint.after(owner)
         Rewriter.insert_op(narrow, point)

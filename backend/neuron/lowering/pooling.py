@@ -168,6 +168,8 @@ class _Pool:
         if any(low + high):
             e.emit(nc.MemsetOp, fields={"value": self.fill}, dst=tile.ref())
         height, length = min(tall - low[0], x.shape[2]), min(wide - low[1], x.shape[3])
+        if min(height, length) <= 0:  # every window lies in the margin
+            return tile
         starts = (n.start, c.start, row.start * w.strides[0], column.start * w.strides[1])
         onto = merged([(wide, height), (1, length)])
         e.emit(
