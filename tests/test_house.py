@@ -60,4 +60,4 @@ def test_no_pass_takes_a_name_of_xdsl() -> None:
 def test_a_lit_test_runs_something_and_checks_it(path: Path) -> None:
     text = path.read_text()
     assert "// RUN:" in text
-    assert "CHECK" in text or "RANVIER_ROUNDTRIP" in text
+    assert "filecheck" in text or "RANVIER_ROUNDTRIP" in text

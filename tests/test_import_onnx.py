@@ -219,18 +219,17 @@ def test_initializers_of_each_element_type(dtype: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_ops_stay_onnx_nodes(tmp_path: Path) -> None:
-    matrix = X[0, 0, :3, :3]
-    values = {"x": matrix, "i": np.array([[0, 1, 2]] * 3)}
-    gates = np.concatenate([matrix] * 3)[None]
-    constants = {"k": np.array([2]), "s": matrix[None], "w": gates, "r": gates, "h": matrix[None]}
+    """Operands and results that they leave out keep their places."""
+    values = {"x": X[0, 0, :3, :3], "s": X[0, :, :, :3]}
+    gates = np.linspace(-1, 1, 60, dtype=np.float32).reshape(1, 20, 3)
+    constants = {"w": gates, "r": np.concatenate([gates, gates[..., :2]], -1), "p": gates[..., 0]}
+    constants["p"] = constants["p"][:, :15]
     nodes = [
         node("Det", "x", "d"),
-        node("LSTM", "s w r _ _ h _ p", "_ state", hidden_size=3),
-        node("Unique", "u", "_ first", axis=0),
+        node("LSTM", "s w r _ _ _ _ p", "_ state", hidden_size=5),
         node("Relu", "d"),
     ]
-    outputs = ["y", "state"]
-    proto = model(nodes, values, constants=constants, outputs=outputs)
+    proto = model(nodes, values, constants=constants, outputs=["y", "state"])
     assert check(proto, values, tmp_path).count("nn.opaque") == 2
 
 

@@ -47,7 +47,7 @@ GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
         Code.NODE_INVALID,
     ),
     "nn has no such op, and element type uint16 is not supported": (
-        [node("RandomNormalLike", "m", dtype=TensorProto.UINT16)],
+        [node("Bernoulli", "m", dtype=TensorProto.UINT16)],
         Code.MODEL_UNSUPPORTED,
     ),
     "element type uint16 is not supported": (

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import NodeProto
-from onnx_models import POSITIVE, Array, X, check, model, node
+from onnx_models import POSITIVE, Array, X, check, imported, model, node, ops_of
+
+from ranvier.backend.reference import Executor
 
 ROW, MATRIX = X[0, 0, 0], X[0, 0]
+ODD = np.array([0, 1, np.nan, np.inf, -np.inf], np.float32)
 PLACES = np.array([[0, 3, 1, 2, 0, 1]])
 COUNTS = np.arange(24, dtype=np.int64).reshape(4, 6) - 7
 STEPS = X[0, :, :, :3]  # 4 steps, batch 6, 3 inputs
@@ -31,15 +34,15 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
     "nn.tan": [(node("Tan", "x"), {"x": X}, {}, 17)],
     "nn.asin": [(node("Asin", "x"), {"x": np.tanh(X)}, {}, 17)],
     "nn.acosh": [(node("Acosh", "x"), {"x": POSITIVE + 1}, {}, 17)],
-    "nn.is_nan": [(node("IsNaN", "x"), {"x": np.log(X)}, {}, 17)],
-    "nn.is_inf": [(node("IsInf", "x", detect_negative=0), {"x": 1 / (X - X[0, 0, 0, 0])}, {}, 17)],
+    "nn.is_nan": [(node("IsNaN", "x"), {"x": ODD}, {}, 17)],
+    "nn.is_inf": [(node("IsInf", "x", detect_negative=0), {"x": ODD}, {}, 17)],
     "nn.prelu": [
         (node("PRelu", "x s"), {"x": X}, {"s": POSITIVE[0]}, 17),
         (node("PRelu", "x s"), {"x": X}, {"s": X[0, :, 0, :1, None]}, 17),
     ],
-    "nn.mod": [(node("Mod", "x y"), {"x": COUNTS, "y": COUNTS + 30}, {}, 17)],
-    "nn.fmod": [(node("Mod", "x y", fmod=1), {"x": X, "y": POSITIVE}, {}, 17)],
-    "nn.xor": [(node("Xor", "x y"), {"x": X > 0, "y": X > 1}, {}, 17)],
+    "nn.mod": [(node("Mod", "x d"), {"x": COUNTS, "d": COUNTS + 30}, {}, 17)],
+    "nn.fmod": [(node("Mod", "x d", fmod=1), {"x": X, "d": POSITIVE}, {}, 17)],
+    "nn.xor": [(node("Xor", "x d"), {"x": X > 0, "d": X > 1}, {}, 17)],
     "nn.reduce_prod": [(node("ReduceProd", "x", axes=[1]), {"x": X}, {}, 17)],
     "nn.reduce_l1": [(node("ReduceL1", "x", axes=[-1], keepdims=0), {"x": X}, {}, 17)],
     "nn.reduce_l2": [(node("ReduceL2", "x a"), {"x": X}, {"a": np.array([1, 2])}, 18)],
@@ -65,13 +68,13 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
             21,
         ),
     ],
-    "nn.lrn": [(node("LRN", "x", size=3, alpha=0.2), {"x": X}, {}, 17)],
-    "nn.lp_normalize": [(node("LpNormalization", "x", axis=1, p=1), {"x": X}, {}, 17)],
+    "nn.lrn": [(node("LRN", "x", size=3, alpha=0.2), {"x": X[:, 1:3]}, {}, 17)],
+    "nn.lp_normalize": [(node("LpNormalization", "x", axis=1, p=1), {"x": POSITIVE}, {}, 17)],
     "nn.conv_transpose": [
         (
-            node("ConvTranspose", "x w b", strides=[2, 3], group=2, output_padding=[1, 0]),
+            node("ConvTranspose", "x w b", strides=[2, 3], output_padding=[1, 0]),
             {"x": X},
-            {"w": X[0, :, :3, None, :3].repeat(2, 2), "b": ROW},
+            {"w": X[0, :, :3, None, :3].repeat(2, 2), "b": ROW[:3]},
             17,
         ),
         (
@@ -88,11 +91,11 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
         ),
     ],
     "nn.matmul": [
-        (node("Einsum", "x y", equation="bhqd,bhkd->bhqk"), {"x": X, "y": POSITIVE}, {}, 17),
-        (node("Einsum", "x y", equation="nchw,oc->nohw"), {"x": X, "y": MATRIX[:3, :4]}, {}, 17),
-        (node("Einsum", "x y", equation="...ij,jk"), {"x": X, "y": MATRIX}, {}, 17),
+        (node("Einsum", "x d", equation="bhqd,bhkd->bhqk"), {"x": X, "d": POSITIVE}, {}, 17),
+        (node("Einsum", "x d", equation="nchw,oc->nohw"), {"x": X, "d": MATRIX[:3, :4]}, {}, 17),
+        (node("Einsum", "x d", equation="...ij,jk"), {"x": X, "d": MATRIX}, {}, 17),
     ],
-    "nn.einsum": [(node("Einsum", "x y", equation="ii,ij->j"), {"x": MATRIX, "y": MATRIX}, {}, 17)],
+    "nn.einsum": [(node("Einsum", "x d", equation="ii,ij->j"), {"x": MATRIX, "d": MATRIX}, {}, 17)],
     "nn.lp_pool": [(node("LpPool", "x", kernel_shape=[2, 2], p=3), {"x": X}, {}, 18)],
     "nn.trilu": [(node("Trilu", "x k", upper=0), {"x": X}, {"k": np.array(1)}, 17)],
     "nn.gather_elements": [
@@ -184,16 +187,7 @@ CASES = [
     for name, forms in ONE_OP.items()
     for number, form in enumerate(forms)
 ]
-MOVEMENT = {
-    "constant",
-    "load_weight",
-    "reshape",
-    "transpose",
-    "broadcast",
-    "slice",
-    "concat",
-    "pad",
-}
+MOVEMENT = ("nn.constant", "nn.load_weight", "nn.reshape", "nn.transpose", "nn.broadcast")
 
 
 @pytest.mark.parametrize(("name", "proto", "inputs", "constants", "opset"), CASES)
@@ -209,7 +203,7 @@ def test_a_node_becomes_one_op_that_computes(
     outputs = [output for output in proto.output if output]
     graph = model([proto], inputs, constants=used, opset=opset, outputs=outputs)
     ops = check(graph, inputs, tmp_path)
-    assert [op for op in ops if op.removeprefix("nn.") not in MOVEMENT] == [name]
+    assert [op for op in ops if op not in MOVEMENT] == [name]
 
 
 DEFINED: dict[str, tuple[NodeProto, int]] = {
@@ -231,22 +225,12 @@ def test_what_nn_lacks_is_imported_by_its_definition(name: str, tmp_path: Path) 
 
 def test_a_definition_that_is_not_all_nn_leaves_no_trace(tmp_path: Path) -> None:
     proto = node("Bernoulli", "x", seed=1.0)
-    assert check_names(proto, tmp_path) == ["nn.opaque"]
+    assert ops_of(imported(model([proto], {"x": X}), tmp_path)) == ["nn.opaque"]
 
 
-def check_names(proto: NodeProto, folder: Path) -> list[str]:
-    from onnx_models import imported, ops_of
-
-    return ops_of(imported(model([proto], {"x": X}), folder))
-
-
-def test_old_opsets_are_read_through_the_converter(tmp_path: Path) -> None:
+def test_operands_of_old_opsets_broadcast_by_attribute(tmp_path: Path) -> None:
     proto = node("Add", "x b", broadcast=1, axis=1)
     graph = model([proto], {"x": X}, opset=6, constants={"b": ROW[:4]})
-    from onnx_models import imported
-
-    from ranvier.backend.reference import Executor
-
     results = Executor(imported(graph, tmp_path)).run({"x": X})
     np.testing.assert_allclose(results["y"], X + ROW[:4, None, None], rtol=1e-6)
 

@@ -1,15 +1,17 @@
-"""Arguments that several commands share, and the readers of their values."""
+"""Arguments that several commands share, and the models that they name."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlparse
+from typing import TYPE_CHECKING
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.tools.io_config import IoConfig, Shapes, apply_io_config, read_io_config
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
 
 FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
 
@@ -30,14 +32,26 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--io-config",
         metavar="JSON",
-        help='inputs as {"inputs": {"x": [[1,3,224,224], "float32"]}}: text, a file or a file URI',
+        help='inputs and outputs as {"inputs": {"x": [[1,3,224,224], "float32"]}, "outputs": '
+        '["y"]}: text, a file or a file URI',
     )
 
 
-def shapes_of(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    """Static shapes by input name from `--io-config` and `--shape`, which wins."""
-    shapes = io_config_shapes(arguments.io_config) if arguments.io_config else {}
-    for text in arguments.shape:
+def read_model(arguments: argparse.Namespace, paths: Sequence[Path]) -> ModuleOp:
+    """The module of one model, with the shapes and outputs that the arguments ask for."""
+    from ranvier.importers.registry import import_model
+
+    config = read_io_config(arguments.io_config) if arguments.io_config else IoConfig()
+    shapes = config.shapes | shapes_of(arguments.shape)
+    module = import_model(paths, framework=arguments.framework, shapes=shapes)
+    apply_io_config(module, config)
+    return module
+
+
+def shapes_of(texts: Sequence[str]) -> Shapes:
+    """Static shapes by input name from `--shape`."""
+    shapes: Shapes = {}
+    for text in texts:
         name, separator, sizes = text.rpartition("=")
         try:
             shape = () if sizes == "scalar" else tuple(int(size) for size in sizes.split("x"))
@@ -48,33 +62,4 @@ def shapes_of(arguments: argparse.Namespace) -> dict[str, tuple[int, ...]]:
                 Code.OPTION_INVALID, f"--shape {text}: expected NAME=1x3x224x224 or NAME=scalar"
             )
         shapes[name] = shape
-    return shapes
-
-
-def io_config_shapes(text: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name of an io-config. Raises CallerError with the place of an error."""
-    if not text.lstrip().startswith("{"):
-        location = urlparse(text)
-        path = Path(unquote(location.path) if location.scheme == "file" else text)
-        if not path.is_file():
-            raise CallerError(Code.FILE_MISSING, f"--io-config {path}: no such file")
-        text = path.read_text()
-    try:
-        config: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CallerError(
-            Code.OPTION_INVALID,
-            f"--io-config is no JSON at line {error.lineno} column {error.colno}: {error.msg}",
-        ) from error
-    inputs = config.get("inputs") if isinstance(config, Mapping) else None
-    if not isinstance(inputs, Mapping):
-        raise CallerError(Code.OPTION_INVALID, "--io-config has no object 'inputs'")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, entry in inputs.items():
-        sizes = entry[0] if isinstance(entry, list) and entry else None
-        if not isinstance(sizes, list) or not all(type(s) is int and s >= 0 for s in sizes):
-            raise CallerError(
-                Code.SHAPE_UNKNOWN, f"--io-config input '{name}': every dimension is an integer"
-            )
-        shapes[str(name)] = tuple(sizes)
     return shapes

@@ -7,26 +7,28 @@ NEFF version is not supported, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-import platform
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol, cast
+
+from ranvier.tools.log import LOG, PROGRESS, add_verbose, configure, print_status
 
 COMMANDS = {
     "import": "read a model and print it as nn IR",
     "compile": "compile models to NEFF files",
     "run": "run a NEFF file on the reference machine",
     "info": "show what a NEFF file holds",
+    "list-operators": "list the operators of a framework that run on the machine",
 }
 """Subcommands and their one-line help; `tools/<name>_command.py` has each."""
 
 UNSUPPORTED_VERSION = 10
+INTERNAL_ERROR = 3
+INTERRUPTED = 130
 
 
 class Command(Protocol):
@@ -38,7 +40,7 @@ class Command(Protocol):
 
 
 def load_command(name: str) -> Command:
-    return cast(Command, import_module(f"ranvier.tools.{name}_command"))
+    return cast(Command, import_module(f"ranvier.tools.{name.replace('-', '_')}_command"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,18 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def execute(argv: list[str]) -> int:
     """Run one command line and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="ranvier",
-        description="An open compiler for NeuronCore-style accelerators.",
-        epilog="ranvier COMMAND --help describes a command.",
-    )
-    parser.add_argument("-V", "--version", action="store_true", help="print versions and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-    chosen = next((word for word in argv if word in COMMANDS), None)
-    for name, text in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
-        if name == chosen:  # the others need not be imported
-            load_command(name).add_arguments(subparser)
+    parser = make_parser(argv)
     arguments = parser.parse_args(argv)
     if arguments.version:
         print_versions()
@@ -67,58 +58,84 @@ def execute(argv: list[str]) -> int:
     if arguments.command is None:
         parser.print_usage(sys.stderr)
         return 2
-    return guarded(load_command(arguments.command), arguments, argv)
+    json = getattr(arguments, "json", False)
+    configure(arguments.verbose, json=json)
+    status = guarded(arguments, argv)
+    if arguments.command == "compile" and arguments.verbose == PROGRESS:
+        print_status(status, json=json)
+    return status
 
 
-def guarded(command: Command, arguments: argparse.Namespace, argv: list[str]) -> int:
+def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser with the arguments of the command that the line names."""
+    parser = argparse.ArgumentParser(
+        prog="ranvier",
+        description="An open compiler for NeuronCore-style accelerators.",
+        epilog="ranvier COMMAND --help describes a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print versions and exit")
+    add_verbose(parser, default=logging.WARNING)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    chosen = next((word for word in argv if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=text, description=text.capitalize() + ".", allow_abbrev=False
+        )
+        add_verbose(subparser, default=argparse.SUPPRESS)
+        if name == chosen:  # the others need not be imported
+            load_command(name).add_arguments(subparser)
+    return parser
+
+
+def guarded(arguments: argparse.Namespace, argv: list[str]) -> int:
     """Run a command; errors of the user's become one line, bugs of ours a report."""
-    from xdsl.utils.exceptions import ParseError, PassFailedException, VerifyException
-
-    from ranvier.dialects.diagnostics import Code, CodedError
-
     try:
-        return command.run(arguments)
-    except CodedError as error:
-        print(f"ranvier: {error.report()}", file=sys.stderr)
-        return UNSUPPORTED_VERSION if error.code is Code.NEFF_VERSION else 1
-    except (ParseError, PassFailedException, VerifyException) as error:
-        print(f"ranvier: {str(error).strip()}", file=sys.stderr)
-        return 1
+        return load_command(arguments.command).run(arguments)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("ranvier: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = error.filename or "input or output"
-        print(f"ranvier: {where}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        LOG.error("interrupted")
+        return INTERRUPTED
+    except SystemExit:
+        raise
     except BaseException as error:
-        if isinstance(error, SystemExit):
-            raise
-        report = write_report(argv, error)
-        print(
-            f"ranvier: internal error: {type(error).__name__}: {error}; a report for the "
-            f"developers is in {report} [{Code.INTERNAL.number}]",
-            file=sys.stderr,
-        )
-        return 3
+        if (failure := failure_of(error)) is None:
+            report_bug(error, arguments, argv)
+            return INTERNAL_ERROR
+        text, status = failure
+        LOG.error(text)
+        return status
 
 
-def write_report(argv: list[str], error: BaseException) -> Path:
-    """Keep what is needed to look into a bug of ours: command, versions, traceback."""
-    handle, name = tempfile.mkstemp(prefix="ranvier-error-", suffix=".txt")
-    lines = [
-        f"Command line: ranvier {' '.join(argv)}",
-        f"Version information: ranvier {version('ranvier')}, xdsl {version('xdsl')}, "
-        f"numpy {version('numpy')}, python {platform.python_version()}",
-        "Internal details:",
-        "".join(traceback.format_exception(error)),
-    ]
-    with os.fdopen(handle, "w") as stream:
-        stream.write("\n".join(lines))
-    return Path(name)
+def failure_of(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit status of an error of the user's; None for a bug of ours."""
+    from xdsl.utils.exceptions import ParseError, PassFailedException, VerifyException
+
+    from ranvier.dialects.diagnostics import Code, CodedError
+
+    match error:
+        case CodedError():
+            return error.report(), UNSUPPORTED_VERSION if error.code is Code.NEFF_VERSION else 1
+        case ParseError() | PassFailedException() | VerifyException():
+            return str(error).strip(), 1
+        case OSError():
+            return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+        case _:
+            return None
+
+
+def report_bug(error: BaseException, arguments: argparse.Namespace, argv: list[str]) -> None:
+    """Write the report and say where it is."""
+    from ranvier.dialects.diagnostics import Code
+    from ranvier.tools.internal_error import REPORT, write_report
+
+    folder = write_report(argv, error, getattr(arguments, "reproducer", None))
+    LOG.critical(
+        f"internal error: {type(error).__name__}: {error}; a report for the developers is in "
+        f"{folder / REPORT} [{Code.INTERNAL.number}]"
+    )
 
 
 def print_versions() -> None:

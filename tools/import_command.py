@@ -7,9 +7,8 @@ import sys
 from io import StringIO
 from pathlib import Path
 
-from ranvier.importers.registry import import_model
 from ranvier.program import externalize_weights
-from ranvier.tools.arguments import add_model_arguments, shapes_of
+from ranvier.tools.arguments import add_model_arguments, read_model
 from ranvier.tools.output import write_text
 
 
@@ -21,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from xdsl.printer import Printer
 
-    module = import_model(
-        arguments.models, framework=arguments.framework, shapes=shapes_of(arguments)
-    )
+    module = read_model(arguments, arguments.models)
     # Without an output file the weights stand beside the model, named so that the text can be
     # piped into a tool that starts anywhere.
     beside = arguments.output or arguments.models[0].absolute()

@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, SSAValue
 from ranvier.dialects import nn
 from ranvier.dialects.nn.shapes import Shape, broadcast_shapes
 from ranvier.dialects.nn.types import TensorOp, dtype_of, element_of, is_float, shape_of
-from ranvier.importers.onnx.node import Node, NotInNn, number_of, onnx_op
+from ranvier.importers.onnx.node import Node, NotInNn, aligned_operands, number_of, onnx_op
 from ranvier.importers.onnx.tensors import element_of_code
 
 ROWS: dict[str, type[TensorOp]] = {
@@ -151,7 +151,7 @@ def clamp(node: Node, low: float | None, high: float | None) -> SSAValue:
 
 @onnx_op("Pow")
 def import_pow(node: Node) -> SSAValue:
-    base, exponent = node.operand(0), node.operand(1)
+    base, exponent = aligned_operands(node)
     if is_float(element_of(base)) or not is_float(element_of(exponent)):
         return node.build(nn.PowOp(base, cast(node, exponent, element_of(base))))
     # A fraction as exponent must not be rounded to the base's integers.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TypeProto, ValueInfoProto, inliner, version_converter
+from onnx import ModelProto, TypeProto, ValueInfoProto, inliner
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code
@@ -20,8 +20,6 @@ from ranvier.importers.onnx.node import normal_domain
 from ranvier.importers.onnx.tensors import element_of_code
 
 OLDEST_OPSET, NEWEST_OPSET = 1, 28
-CONVERTED_BELOW = 7
-"""Before this opset operands broadcast by attributes; ONNX's own converter spells that out."""
 
 
 @dataclass
@@ -61,23 +59,7 @@ def read_source(path: Path) -> Source:
         source.fail(Code.MODEL_EMPTY, "the graph has no outputs")
     if model.functions:
         source.model = inliner.inline_local_functions(model)
-    if source.opsets.get("", CONVERTED_BELOW) < CONVERTED_BELOW:
-        convert(source)
     return source
-
-
-def convert(source: Source) -> None:
-    """Bring a model of an old opset to the oldest one that handlers know."""
-    try:
-        source.model = version_converter.convert_version(source.model, CONVERTED_BELOW)
-    except (RuntimeError, version_converter.ConvertError) as error:
-        reason = str(error).strip().splitlines()[0]
-        source.fail(
-            Code.MODEL_UNSUPPORTED,
-            f"opset {source.opsets['']} is read by way of opset {CONVERTED_BELOW}, and ONNX cannot "
-            f"convert the model: {reason}",
-        )
-    source.opsets[""] = CONVERTED_BELOW
 
 
 def check_names(source: Source) -> None:

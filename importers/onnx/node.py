@@ -18,6 +18,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.shape import ReshapeOp
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import TensorOp, shape_of
 from ranvier.importers.builder import ModuleBuilder, hint, named
@@ -46,7 +47,17 @@ def enter_rows(rows: dict[str, type[TensorOp]]) -> None:
 
 
 def row(op: type[TensorOp]) -> Handler:
-    return lambda node: node.build(op(*node.operands()))
+    return lambda node: node.build(op(*aligned_operands(node)))
+
+
+def aligned_operands(node: Node) -> list[SSAValue]:
+    """All operands; before opset 7 the second may stand at an `axis` of the first."""
+    operands, first = node.operands(), node.attribute("axis")
+    if node.opset >= 7 or first is None or len(operands) != 2:
+        return operands
+    trailing = max(0, node.rank() - first - len(node.shape(1)))
+    shape = (*node.shape(1), *(1,) * trailing)
+    return [operands[0], node.build(ReshapeOp(operands[1], shape=shape))]
 
 
 def handler_of(node: Node) -> Handler | None:

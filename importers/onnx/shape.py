@@ -32,7 +32,7 @@ def reshape(node: Node, shape: Shape) -> SSAValue:
 
 @onnx_op("Reshape")
 def import_reshape(node: Node) -> SSAValue:
-    requested = node.constant_ints(1)
+    requested = node.ints_at("shape", 1, 5)
     if requested is None:
         node.fail(Code.NODE_INVALID, "the shape operand is missing")
     copies = not node.attribute("allowzero", 0)

@@ -70,7 +70,7 @@ def legalize(
 ) -> None:
     """Narrow integers, decompose unsupported ops, and write the target's name into the module."""
     set_target(module, target)
-    narrow_integers(module)
+    narrow_integers(module, target)
     apply_patterns(module, [DecomposeUnsupported(target, decompositions)], recursive=False)
     for block in tensor_blocks(module):
         remove_dead_ops(block)

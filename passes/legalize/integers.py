@@ -29,6 +29,7 @@ from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.shape import MovementOp
 from ranvier.dialects.nn.types import TensorOp, element_of, shape_of, size_of, ui8
 from ranvier.passes.dataflow import main_block, remove_dead_ops
+from ranvier.passes.target import Target
 
 RANGE, CHECKED = "ranvier.range", "ranvier.checked"
 
@@ -39,18 +40,19 @@ I32: Interval = (-(1 << 31), (1 << 31) - 1)
 OF_TYPE: dict[Attribute, Interval] = {i1: (0, 1), i8: (-128, 127), ui8: (0, 255), i32: I32}
 
 
-def narrow_integers(module: ModuleOp) -> None:
-    """Rewrite every op of `@main` whose i64 values are proven to fit into i32."""
+def narrow_integers(module: ModuleOp, target: Target) -> None:
+    """Rewrite every op of `@main` that the target runs on i32 and whose i64 values fit it."""
     if (block := main_block(module)) is not None:
-        Narrowing(block, Weights(module)).run()
+        Narrowing(block, Weights(module), target).run()
         remove_dead_ops(block)
 
 
 class Narrowing:
     """One walk over a block: the interval of each integer, and the i32 twin of each i64 value."""
 
-    def __init__(self, block: Block, weights: Weights) -> None:
+    def __init__(self, block: Block, weights: Weights, target: Target) -> None:
         self._block = block
+        self._target = target
         self._weights = weights
         self._intervals: dict[SSAValue, Interval] = {}
         self._twins: dict[SSAValue, SSAValue] = {}
@@ -107,6 +109,9 @@ class Narrowing:
             twin: TensorOp = nn.CastOp(operands[0], i32 if op.to == i64 else op.to)
         else:
             twin = op.rebuilt(*operands)
+        if self._target.why_unsupported(twin) is not None:
+            twin.drop_all_references()  # on the host it keeps the model's own type
+            return
         twin.location = op.location
         self._block.insert_op_before(twin, op)
         for old, new in zip(op.results, twin.results, strict=True):

@@ -211,10 +211,7 @@ def select(
     condition, on_true, on_false = shapes
     sides = Operand(on_true, element), Operand(on_false, element)
     return Sample(
-        nn.SelectOp,
-        (Operand(condition, i1), *sides),
-        lambda c, x, y: c * x + (1 - c) * y,
-        host=host,
+        nn.SelectOp, (Operand(condition, i1), *sides), lambda c, x, y: c * x + (1 - c) * y
     )
 
 
@@ -245,7 +242,7 @@ OTHERS = [
     select(((5, 1), (2, 5, 7), ())),
     select(((), (33,), (8, 33)), bf16),
     select(((4, 4), (1, 4), (4, 1)), i32),
-    select(((4, 4), (1, 4), (4, 1)), i64, host=BOTH),
+    select(((4, 4), (1, 4), (4, 1)), i64),
     select_integers((2, 3), (2, 3), (2, 3)),
     select_integers((33, 1), (33, 64), (1, 64)),
     select_integers((5, 7), (5, 7), (), constant=True),
@@ -263,7 +260,7 @@ OTHERS = [
     cast(f32, i32, np.trunc, host=BOTH),
     cast(f32, ui8, np.trunc, host=BOTH),
     cast(f64, f32, np.asarray, host=BOTH),
-    cast(i64, f32, np.asarray, host=BOTH),
+    cast(i64, f32, np.asarray),
 ]
 
 SAMPLES = [*UNARY, *BINARY, *OTHERS]

@@ -1,4 +1,4 @@
-"""Elements by index: constants lower as slices, others stay on the host."""
+"""Elements by index, of constants and of inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import bf16, f32, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from samples import ANYWHERE, BOTH, Array, Operand, Sample, const
+from samples import ANYWHERE, Array, Operand, Sample, const
 from samples.oracles import by_onnx
 
 Shape = tuple[int, ...]
@@ -29,10 +29,10 @@ GATHER = [
     gather((129, 5), const(Operand((4,), i64, -129, 128)), 0),
     gather((3, 7), const(Operand((2, 2), i32, 0, 6)), 1, bf16),
     gather((2, 5, 3), const(Operand((), i64, 3, 3)), 1),
-    gather((17, 3), Operand((8, 5), i64, -17, 16), 0, host=BOTH),
-    gather((4, 9), Operand((3,), i32, 0, 8), 1, host=BOTH),
+    gather((17, 3), Operand((8, 5), i64, -17, 16), 0),
+    gather((4, 9), Operand((3,), i32, 0, 8), 1),
     # More runs of indices than slices are worth.
-    gather((40, 2), const(Operand((65,), i64, 0, 39)), 0, host=BOTH),
+    gather((40, 2), const(Operand((65,), i64, 0, 39)), 0),
 ]
 
 

@@ -11,7 +11,7 @@ from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
-from samples import ANYWHERE, BOTH, Array, Operand, Sample
+from samples import ANYWHERE, Array, Operand, Sample
 from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
@@ -113,7 +113,7 @@ SAMPLES = [
     reshape((1,), ()),
     reshape((8, 33), (2, 2, 2, 11, 3), i32),
     reshape((4, 4), (16,), i1),
-    reshape((4, 4), (2, 8), i64, host=BOTH),
+    reshape((4, 4), (2, 8), i64),
     transpose((3, 129), (1, 0)),
     transpose((2, 3, 4, 5), (0, 2, 3, 1)),
     transpose((2, 1, 3, 4, 5), (4, 0, 3, 1, 2), f16),
@@ -133,7 +133,7 @@ SAMPLES = [
     concat([(2, 3), (1, 3)], 0, bf16),
     concat([(2, 3, 4)], 1),
     concat([(1, 2, 2, 3), (1, 2, 5, 3), (1, 2, 1, 3)], 2, i32),
-    concat([(2,), (2,)], 0, i64, host=BOTH),
+    concat([(2,), (2,)], 0, i64),
     pad((3, 5), (1, 0), (2, 129)),
     pad((2, 3, 4, 5), (0, 0, 1, 2), (0, 0, 3, 1), value=-1.5),
     pad((6, 7), (-1, 2), (-2, -3), bf16, value=0.5),
