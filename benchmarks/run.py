@@ -58,9 +58,7 @@ def measure(table: Table, path: Path, name: str, array: np.ndarray) -> None:
     rows["run"] = (lambda: program.run({name: array}), lambda: peer.run(None, {name: array}))
     for what, (ours, theirs) in rows.items():
         mine, other, ratio = paired(ours, theirs)
-        table.add_row(
-            path.stem, what, f"{mine * 1000:.0f}", f"{other * 1000:.0f}", f"{ratio:.2f}"
-        )
+        table.add_row(path.stem, what, f"{mine * 1000:.0f}", f"{other * 1000:.0f}", f"{ratio:.2f}")
 
 
 def main() -> None:

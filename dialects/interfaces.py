@@ -111,7 +111,8 @@ def as_python(attribute: Attribute) -> Any:
         case StringAttr():
             return attribute.data
         case DenseArrayBase():
-            floats = isinstance(attribute.elt_type, Float64Type)
-            return tuple(float(v) if floats else int(v) for v in attribute.iter_values())
+            array: Any = attribute
+            number = float if isinstance(array.elt_type, Float64Type) else int
+            return tuple(number(value) for value in array.iter_values())
         case _:
             raise TypeError(f"no Python value stands for {attribute}")

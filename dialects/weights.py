@@ -116,6 +116,13 @@ def _tensor(data: Array, entry: Mapping[str, Any]) -> Array:
     return data[begin:end].view(dtype).reshape(shape)
 
 
+def _umask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write tensors to a file, complete or not at all. Raises CallerError if it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -124,6 +131,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
     }
     try:
         save_file(tensors, temporary)
+        os.chmod(temporary, 0o666 & ~_umask())  # the library makes files that only we can read
         os.replace(temporary, path)
     except OSError as error:
         raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror or error}") from error

@@ -58,7 +58,7 @@ def framework_name(location: NameLoc) -> str:
 
 
 def framework_type(location: NameLoc) -> str:
-    """The op type in `loc("name"("type":13:4))` or `loc("name"("type"))`; empty if there is none."""
+    """The op type in `loc("name"("type":13:4))`, also without numbers; empty if there is none."""
     match location.location:
         case FileLineColLoc(filename=kind):
             return kind.data

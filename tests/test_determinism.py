@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ranvier.dialects import nn
 from ranvier.dialects.interfaces import HasPrecision
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
-import transcribe  # noqa: E402
+import transcribe
 
 
 def test_an_op_has_at_most_one_precision_policy() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+
 from ranvier import Program, compile
 from ranvier.dialects import nn
 from ranvier.dialects.interfaces import ReferenceSemantics
@@ -53,7 +54,7 @@ def relative_error(actual: Array, expected: Array) -> float:
     return float(np.sqrt(np.mean((actual - expected) ** 2)) / expected.std())
 
 
-# bf16 keeps 8 bits: 2^-9 for each of the operands of 53 layers, which add up like noise to 3 % here.
+# bf16 keeps 8 bits: 2^-9 of each operand of 53 layers, which add up like noise to 3 % here.
 # A wrong tap, channel order or missing bias gives an error near 1.
 BF16_RESNET = 0.06
 

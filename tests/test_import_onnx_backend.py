@@ -39,8 +39,8 @@ SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Col2Im": (1, 2),
 }
 
-IMPORTED = 1330
-"""Cases of these element types that are `nn` ops alone, of 1375; a figure to raise."""
+IMPORTED = 1341
+"""Cases that become `nn` ops alone, of 1476; a figure to raise."""
 
 
 @pytest.mark.slow
@@ -49,12 +49,13 @@ def test_no_backend_case_is_computed_wrongly(tmp_path: Path) -> None:
     wrong: list[str] = []
     for kind in KINDS:
         for case in load_model_tests(kind=kind):
+            if "bernoulli" in case.name:  # random
+                continue
             for model, inputs, expected in data_sets(case):
-                if elements_of(model.graph) <= ELEMENTS:
+                if elements_of(model.graph) <= ELEMENTS and not domains_of(model) - {""}:
                     outcome = outcome_of(model, inputs, expected, case, tmp_path)
                     outcomes[outcome] += 1
                     wrong += [case.name] * (outcome == "wrong")
-    print(outcomes)
     assert not wrong
     assert outcomes["right"] >= IMPORTED
 
@@ -83,6 +84,10 @@ def tensors(folder: Path, kind: str) -> list[Array]:
 
 def elements_of(graph: GraphProto) -> set[int]:
     return {info.type.tensor_type.elem_type for info in (*graph.input, *graph.output)}
+
+
+def domains_of(model: ModelProto) -> set[str]:
+    return {node.domain for node in model.graph.node}
 
 
 def outcome_of(

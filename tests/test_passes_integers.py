@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 
 from ranvier.backend.reference import Executor
 from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import element_of, element_type_of, tensor
 from ranvier.dialects.weights import STORE
 from ranvier.passes.dataflow import main_block
@@ -51,14 +53,38 @@ def module_of(
     return ModuleOp([main])
 
 
+@dataclass(frozen=True)
+class ToyTarget:
+    """Lacks some ops on i32, and has all others."""
+
+    lacks: tuple[type[Operation], ...] = ()
+    name: str = "toy"
+    weight_capacity: int = 1 << 20
+    max_cores: int = 1
+
+    def why_unsupported(self, op: Operation) -> Reason | None:
+        if isinstance(op, self.lacks):
+            return Reason(Code.OP_NO_LOWERING, f"no instruction computes {op.name}")
+        return None
+
+    def cost(self, op: Operation) -> float:
+        return 1.0
+
+    def pipeline(self, cores: int) -> str:
+        return ""
+
+
 def narrowed(
-    build: Build, *arrays: Array, ranges: Sequence[tuple[int, int] | None] = ()
+    build: Build,
+    *arrays: Array,
+    ranges: Sequence[tuple[int, int] | None] = (),
+    target: ToyTarget = ToyTarget(),
 ) -> list[Operation]:
     """The ops after narrowing, which keeps the results and their types."""
     module = module_of(build, arrays, ranges)
     inputs = {f"arg{i}": array for i, array in enumerate(arrays)}
     before = list(Executor(module).run(inputs).values())
-    narrow_integers(module)
+    narrow_integers(module, target)
     module.verify()
     after = list(Executor(module).run(inputs).values())
     for x, y in zip(before, after, strict=True):
@@ -79,10 +105,6 @@ def wide(ops: Sequence[Operation]) -> list[str]:
     ]
 
 
-def gather(table: SSAValue, ids: SSAValue) -> Sequence[Operation]:
-    return [nn.GatherOp(table, ids, axis=0)]
-
-
 def test_an_input_keeps_its_type_and_is_cast_once_at_the_edge() -> None:
     def twice(table: SSAValue, ids: SSAValue) -> Sequence[Operation]:
         first, second = (nn.GatherOp(table, ids, axis=0) for _ in range(2))
@@ -94,6 +116,13 @@ def test_an_input_keeps_its_type_and_is_cast_once_at_the_edge() -> None:
     assert element_of(first.operand) == i64
     assert not wide(rest)
     assert [op.name for op in rest] == ["nn.gather", "nn.gather", "nn.add", "func.return"]
+
+
+def test_what_the_target_lacks_keeps_the_types_of_the_model() -> None:
+    def build(table: SSAValue, ids: SSAValue) -> Sequence[Operation]:
+        return [nn.GatherOp(table, ids, axis=0)]
+
+    assert wide(narrowed(build, TABLE, IDS, target=ToyTarget((nn.GatherOp,)))) == ["nn.gather"]
 
 
 def plus(amount: Array) -> Build:
@@ -167,7 +196,7 @@ def test_weights_of_integers_are_read(values: Array, stays: list[str]) -> None:
     module = module_of(build, [np.ones(len(values), np.bool_)])
     weight = nn.WeightOp("w", tensor(values.shape, i64), sha256=STORE.register(values))
     module.body.block.insert_op_before(weight, module.body.block.ops.first)
-    narrow_integers(module)
+    narrow_integers(module, ToyTarget())
     module.verify()
     block = main_block(module)
     assert block is not None

@@ -81,6 +81,22 @@ LINE = {"strides": (2,), "padding": (1, 2), "dilations": (1,)}
 REDUCE = {"axes": (0, 1), "keepdims": True}
 PAD = {"low": (3, -1), "high": (1, 2), "value": 0.0}
 
+IDS = np.array([3, -1, 0, 7], np.int32)
+MATRICES = (floats(7, 7), floats(7))
+STEPS = floats(5, 2, 3)
+
+
+def layer(gates: int, directions: int, states: int = 1) -> tuple[Array, ...]:
+    """Weights, biases and initial states of a recurrent layer of 3 inputs and a state of 4."""
+    rows = 4 * gates
+    weights = (
+        floats(directions, rows, 3),
+        floats(directions, rows, 4),
+        floats(directions, 2 * rows),
+    )
+    return (*weights, *(floats(directions, 2, 4),) * states)
+
+
 Sample = tuple[Callable[..., Operation], tuple[Array, ...]]
 SAMPLES: dict[str, Sample] = {
     "relu": (nn.ReluOp, (X,)),
@@ -116,6 +132,78 @@ SAMPLES: dict[str, Sample] = {
     },
     "reduce_mean": (lambda x: nn.ReduceMeanOp(x, **REDUCE), (X,)),
     "reduce_min": (lambda x: nn.ReduceMinOp(x, axes=(1,), keepdims=False), (X,)),
+    **{
+        name: (lambda x, op=op: op(x, axes=(0, 1), keepdims=False), (X,))
+        for name, op in {
+            "reduce_l1": nn.ReduceL1Op,
+            "reduce_l2": nn.ReduceL2Op,
+            "reduce_sum_square": nn.ReduceSumSquareOp,
+            "reduce_log_sum_exp": nn.ReduceLogSumExpOp,
+        }.items()
+    },
+    "tan": (nn.TanOp, (X,)),
+    "cosh": (nn.CoshOp, (X,)),
+    "prelu": (nn.PReluOp, (X, floats(6))),
+    "sign": (nn.SignOp, (np.array([-2, 0, 3, np.nan], np.float32),)),
+    "xor": (nn.XorOp, (X > 0, X > 1)),
+    "is_nan": (nn.IsNanOp, (np.array([1, np.nan, np.inf], np.float32),)),
+    **{
+        f"is_inf {signs}": (
+            lambda x, signs=signs: nn.IsInfOp(x, negative=signs[0], positive=signs[1]),
+            (np.array([1, np.nan, np.inf, -np.inf], np.float32),),
+        )
+        for signs in ((True, True), (False, True), (True, False))
+    },
+    "one_hot": (lambda *v: nn.OneHotOp(*v, axis=1, depth=5), (IDS, X[0, 0], X[0, 1])),
+    "trilu": (lambda x: nn.TriluOp(x, upper=True, diagonal=-2), (IMAGE,)),
+    "trilu lower": (lambda x: nn.TriluOp(x, upper=False, diagonal=1), (X,)),
+    "log_softmax": (lambda x: nn.LogSoftmaxOp(x, axis=0), (X * 30,)),
+    "layer_norm": (lambda *v: nn.LayerNormOp(*v, axis=2, epsilon=1e-3), (IMAGE, *MATRICES)),
+    "layer_norm plain": (lambda *v: nn.LayerNormOp(*v, axis=1, epsilon=1e-3), (X, floats(6))),
+    "rms_norm": (lambda *v: nn.RmsNormOp(*v, axis=1, epsilon=1e-3), (X, floats(6))),
+    "group_norm": (
+        lambda *v: nn.GroupNormOp(*v, groups=2, epsilon=1e-3),
+        (IMAGE, floats(4), POSITIVE[0, :4]),
+    ),
+    **{
+        f"lp_normalize {p}": (
+            lambda x, p=p: nn.LpNormalizeOp(x, axis=1, p=p),
+            (X * np.float32([[1], [0]]),),
+        )
+        for p in (1, 2)
+    },
+    "lrn": (lambda x: nn.LrnOp(x, size=4, alpha=0.5, beta=0.75, bias=2.0), (IMAGE,)),
+    **{
+        f"resize {mode} {coordinates}": (
+            lambda x, mode=mode, coordinates=coordinates: nn.ResizeOp(
+                x,
+                shape=(2, 4, 14, 21),
+                scales=(1.0, 1.0, 2.0, 3.0),
+                mode=mode,
+                coordinates=coordinates,
+                rounding="floor",
+            ),
+            (IMAGE,),
+        )
+        for mode, coordinates in (
+            ("nearest", "asymmetric"),
+            ("linear", "half_pixel"),
+            ("linear", "align_corners"),
+        )
+    },
+    **{
+        f"conv_transpose {settings}": (
+            lambda x, w, b, settings=settings: nn.ConvTransposeOp(x, w, b, **settings),
+            (IMAGE, floats(4, 3, 2, 2), floats(3 * settings["groups"])),
+        )
+        for settings in (
+            {"strides": (2, 2), "padding": (0,) * 4, "dilations": (1, 1), "groups": 1},
+            {"strides": (3, 1), "padding": (1, 0, -1, 2), "dilations": (1, 2), "groups": 2},
+        )
+    },
+    "lstm": (lambda *v: nn.LstmOp(*v, direction="bidirectional"), (STEPS, *layer(4, 2, 2))),
+    "gru": (lambda *v: nn.GruOp(*v, direction="reverse", reset_after=True), (STEPS, *layer(3, 1))),
+    "rnn": (lambda *v: nn.RnnOp(*v, direction="forward", activation="relu"), (STEPS, *layer(1, 1))),
     "softmax": (lambda x: nn.SoftmaxOp(x, axis=0), (X,)),
     "batch_norm": (
         lambda *v: nn.BatchNormOp(*v, epsilon=1e-5),

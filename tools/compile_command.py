@@ -1,42 +1,67 @@
-"""`ranvier compile MODEL… -o F`: models to NEFF files."""
+"""`ranvier compile MODEL… -o F`: models to NEFF files, with the flags of neuron-cc."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ranvier.casting import CASTS, KEYWORDS
+from ranvier.casting import CASTS, KEYWORDS, wants_fast_relayout
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.tools.arguments import add_model_arguments, shapes_of
+from ranvier.tools.arguments import add_model_arguments, read_model
+from ranvier.tools.compile_flags import add_undocumented_flags, apply_undocumented_flags
+from ranvier.tools.log import LOG, PROGRESS, dots
+
+if TYPE_CHECKING:
+    from ranvier.program import Compiled, Options
+
+DEFAULT_OUTPUT = Path("out.neff")
+
+
+def cores(text: str) -> int | str:
+    """A number of NeuronCores, or `auto`."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number nor auto") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("out.neff"), help="default: out.neff"
+        "-o",
+        "--output",
+        type=Path,
+        default=DEFAULT_OUTPUT,
+        help="NEFF file, or the folder of several (default: out.neff)",
     )
+    add_placement_arguments(parser)
+    add_cast_arguments(parser)
+    parser.add_argument("--save-temps", type=Path, metavar="DIR", help="keep the IR of each pass")
+    parser.add_argument("--print-pipeline", action="store_true", help="print the passes and exit")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_undocumented_flags(parser)
+
+
+def add_placement_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where ops run."""
     parser.add_argument("--target", default="inf2", help="inf1 or inf2 (default: inf2)")
     parser.add_argument(
         "--neuroncore-pipeline-cores",
         "--num-neuroncores",
         dest="cores",
-        type=int,
+        type=cores,
         default=1,
-        metavar="N",
-        help="NeuronCores of the pipeline (default: 1)",
+        metavar="N|auto",
+        help="NeuronCores of the pipeline; auto: 4 per 20 million weights (default: 1)",
     )
-    parser.add_argument(
-        "--fast-math",
-        nargs="+",
-        default=["all"],
-        metavar="KEYWORD",
-        help=f"{', '.join(KEYWORDS)} (default: all)",
-    )
-    parser.add_argument("--fp32-cast", choices=CASTS, help="beats the casts of --fast-math")
+    parser.add_argument("--rules", metavar="FILE", help="placement rules")
     parser.add_argument(
         "--fallback",
         choices=("host", "error"),
@@ -46,17 +71,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minimum-size", type=int, default=1, metavar="N", help="of a segment (default: 1)"
     )
-    parser.add_argument("--save-temps", type=Path, metavar="DIR", help="keep the IR of each pass")
-    parser.add_argument("--print-pipeline", action="store_true", help="print the passes and exit")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_cast_arguments(parser: argparse.ArgumentParser) -> None:
+    """How precisely ops compute, and the form of the file."""
+    parser.add_argument(
+        "--fast-math",
+        nargs="+",
+        default=["all"],
+        metavar="KEYWORD",
+        help=f"{', '.join(KEYWORDS)} (default: all)",
+    )
+    parser.add_argument("--fp32-cast", choices=CASTS, help="beats the casts of --fast-math")
+    parser.add_argument(
+        "--enable-saturate-infinity",
+        action="store_true",
+        help="refused: infinities are those of IEEE 754",
+    )
+    parser.add_argument(
+        "--enable-fast-loading-neuron-binaries",
+        action="store_true",
+        help="accepted: NEFF files are never compressed",
+    )
+    parser.add_argument(
+        "--enable-fast-context-switch",
+        action="store_true",
+        help="accepted: weights are mapped when a file is loaded",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ranvier.importers.registry import import_model
-    from ranvier.program import Options, compile_module
-    from ranvier.tools.output import print_json, progress
+    from ranvier.tools.output import print_json
 
-    options = Options(
+    apply_undocumented_flags(arguments)
+    check_flags(arguments)
+    options = options_of(arguments)
+    if arguments.print_pipeline:
+        print_pipeline(arguments, options)
+        return 0
+    if len(arguments.models) > 1 and are_separate(arguments):
+        reports = compile_several(arguments, options)
+        if arguments.json:
+            print_json({"models": reports})
+        return 0
+    report = compile_one(arguments, options, arguments.models, arguments.output)
+    if arguments.json:
+        print_json(report)
+    return 0
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    from ranvier.program import Options
+
+    return Options(
         target=arguments.target,
         cores=arguments.cores,
         fast_math=tuple(arguments.fast_math),
@@ -65,23 +132,103 @@ def run(arguments: argparse.Namespace) -> int:
         minimum_size=arguments.minimum_size,
         save_temps=arguments.save_temps,
     )
-    if arguments.print_pipeline:
-        print(options.pipeline())
-        return 0
-    check_output(arguments.output)
-    started = time.perf_counter()
-    with progress(f"Compiling {arguments.models[0].name}", quiet=arguments.json):
-        module = import_model(
-            arguments.models, framework=arguments.framework, shapes=shapes_of(arguments)
+
+
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be done, and say in the log what goes without saying here."""
+    from ranvier.program import check_rules
+
+    check_rules(arguments.rules)
+    if arguments.enable_saturate_infinity:
+        raise CallerError(
+            Code.OPTION_INVALID,
+            "--enable-saturate-infinity is not available: infinities are those of IEEE 754; "
+            "compile without it",
         )
-        compiled = compile_module(module, options)
-        compiled.write(arguments.output)
-    report = report_of(arguments.output, compiled, time.perf_counter() - started)
-    if arguments.json:
-        print_json(report)
-    else:
+    if arguments.enable_fast_loading_neuron_binaries:
+        LOG.info("--enable-fast-loading-neuron-binaries: a NEFF of ranvier is never compressed")
+    if arguments.enable_fast_context_switch:
+        LOG.info("--enable-fast-context-switch: weights are mapped, not copied, at each load")
+    if not wants_fast_relayout(arguments.fast_math) or arguments.fp32_cast is not None:
+        LOG.info("transposes are exact with every option: they move bytes")
+
+
+def print_pipeline(arguments: argparse.Namespace, options: Options) -> None:
+    """The passes; `auto` needs the model, to count its weights."""
+    if options.cores == "auto":
+        options = options.for_module(read_model(arguments, arguments.models))
+    print(options.pipeline())
+
+
+# -- Several models ---------------------------------------------------------------------------
+
+
+def are_separate(arguments: argparse.Namespace) -> bool:
+    """Whether each file is a model of its own: an ONNX model is one file."""
+    from ranvier.importers.registry import recognise
+
+    frameworks = {
+        arguments.framework or (recognise(path) if path.exists() else "ONNX")
+        for path in arguments.models
+    }
+    return frameworks == {"ONNX"}
+
+
+def compile_several(arguments: argparse.Namespace, options: Options) -> list[dict[str, Any]]:
+    """Compile one file after the other into a folder; stops at the first error."""
+    outputs = outputs_in(arguments.output, arguments.models)
+    reports: list[dict[str, Any]] = []
+    for number, (model, output) in enumerate(zip(arguments.models, outputs, strict=True), 1):
+        stream = sys.stderr if arguments.json else sys.stdout
+        print(f"[{number}/{len(outputs)}] {model} -> {output}", file=stream, flush=True)
+        reports.append(compile_one(arguments, options, [model], output))
+    return reports
+
+
+def outputs_in(folder: Path, models: Sequence[Path]) -> list[Path]:
+    """A NEFF file per model, named as the model. Raises CallerError if two would be one."""
+    if folder == DEFAULT_OUTPUT or (folder.exists() and not folder.is_dir()):
+        raise CallerError(
+            Code.OPTION_INVALID, f"{len(models)} models need a folder: -o DIR, got {folder}"
+        )
+    stems = [model.stem for model in models]
+    if double := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise CallerError(
+            Code.OPTION_INVALID, f"two models are named '{double}': compile them one by one"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallerError(Code.FILE_UNWRITABLE, f"{folder}: {error.strerror}") from error
+    return [folder / f"{stem}.neff" for stem in stems]
+
+
+# -- One model --------------------------------------------------------------------------------
+
+
+def compile_one(
+    arguments: argparse.Namespace, options: Options, models: Sequence[Path], output: Path
+) -> dict[str, Any]:
+    """Compile a model to a file, and report on it unless an object or a status is asked for."""
+    from ranvier.program import compile_module
+    from ranvier.tools.internal_error import Reproducer
+    from ranvier.tools.output import steps
+
+    check_output(output)
+    started = time.perf_counter()
+    silent = arguments.verbose == PROGRESS
+    with dots(json=arguments.json, shown=silent), steps(models[0].name, shown=not silent) as step:
+        step("import")
+        module = read_model(arguments, models)
+        resolved = options.for_module(module)
+        arguments.reproducer = Reproducer(module.clone(), resolved.pipeline())
+        compiled = compile_module(module, resolved, progress=step)
+        step("write")
+        compiled.write(output)
+    report = report_of(output, compiled, time.perf_counter() - started)
+    if not arguments.json and not silent:
         print_report(report)
-    return 0
+    return report
 
 
 def check_output(path: Path) -> None:
@@ -93,7 +240,7 @@ def check_output(path: Path) -> None:
         raise CallerError(Code.FILE_UNWRITABLE, f"{path}: is a folder")
 
 
-def report_of(path: Path, compiled: Any, seconds: float) -> dict[str, Any]:
+def report_of(path: Path, compiled: Compiled, seconds: float) -> dict[str, Any]:
     """The object of `--json`. See the command reference."""
     from ranvier.backend.neuron.neff.decode import load_neff
 
@@ -106,10 +253,11 @@ def report_of(path: Path, compiled: Any, seconds: float) -> dict[str, Any]:
         "cores": neff.cores,
         "operators": asdict(compiled.operators),
         "host_ops": [asdict(op) for op in compiled.host_ops],
+        "stages": neff.stages,
         "bytes": path.stat().st_size,
         "simulated_us": neff.simulated_us,
     }
-    if compiled.options.cores > 1:
+    if compiled.cores > 1:
         report["pipeline"] = neff.pipeline
     return report
 
@@ -124,9 +272,11 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"Number of Neuron subgraphs in compiled model: {counts['segments']}")
     print(f"Number of operations placed on Neuron runtime: {counts['on_neuron']}")
     for op in report["host_ops"]:
+        LOG.warning("on the host: %s '%s': %s [%s]", *map(op.get, ("op", "name", "reason", "code")))
+    if pipeline := report.get("pipeline"):
         print(
-            f"On the host: {op['op']} '{op['name']}': {op['reason']} [{op['code']}]",
-            file=sys.stderr,
+            f"Pipeline: slowest stage {format_us(pipeline['bottleneck_us'])}, at best "
+            f"{format_us(pipeline['bound_us'])}"
         )
     print(
         f"{report['neff']}: {format_bytes(report['bytes'])}, {report['cores']} NeuronCores of "

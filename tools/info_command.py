@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,3 +55,25 @@ def print_info(report: dict[str, Any]) -> None:
             shape = "x".join(map(str, port["shape"])) or "scalar"
             table.add_row(kind[:-1], escape(port["name"]), shape, port["dtype"])
     console.print(table)
+    print_stages(console, report)
+
+
+def print_stages(console: Console, report: dict[str, Any]) -> None:
+    """What each core costs, and how even the pipeline is."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ranvier.tools.output import format_us
+
+    table = Table("segment", "core", "estimated", "simulated")
+    for stage in report["stages"]:
+        times = (format_us(stage[f"{kind}_us"]) for kind in ("estimated", "simulated"))
+        table.add_row(escape(stage["segment"]), str(stage["core"]), *times)
+    if report["stages"]:
+        console.print(table)
+    pipeline = report["pipeline"]
+    if pipeline["cores"] > 1 and "gap" in pipeline:
+        console.print(
+            f"Pipeline    slowest stage {format_us(pipeline['bottleneck_us'])}, at best "
+            f"{format_us(pipeline['bound_us'])}, gap {pipeline['gap']:.1%}"
+        )

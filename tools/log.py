@@ -79,8 +79,11 @@ def configure(level: int, *, json: bool) -> None:
 
 
 @contextmanager
-def dots(*, json: bool) -> Generator[None]:
+def dots(*, json: bool, shown: bool) -> Generator[None]:
     """A dot at once and every 20 seconds, as `--verbose 35` shows them."""
+    if not shown:
+        yield
+        return
     stream = sys.stderr if json else sys.stdout
     done = Event()
 

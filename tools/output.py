@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.tools.log import LOG
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,6 +46,24 @@ def progress(text: str, *, quiet: bool) -> Generator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def steps(text: str, *, shown: bool) -> Generator[Callable[[str], None]]:
+    """What takes the names of passes as they begin: a spinner on a terminal, and lines of INFO."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda name: LOG.info("%s: %s", text, name)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(escape(text)) as status:
+
+        def begin(name: str) -> None:
+            LOG.info("%s: %s", text, name)
+            status.update(escape(f"{text}: {name}"))
+
+        yield begin
 
 
 def format_bytes(count: int) -> str:

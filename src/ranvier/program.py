@@ -6,14 +6,15 @@ be run alone with `ranvier import`, `ranvier-opt` and `ranvier compile`.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import finalize
 
 import numpy as np
@@ -21,22 +22,36 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 from xdsl.printer import Printer
 
+from ranvier.backend.neuron.interpreter.runner import Runner
 from ranvier.backend.neuron.limits import MACHINES
 from ranvier.backend.neuron.neff.decode import Neff, load_neff
 from ranvier.backend.neuron.neff.encode import write_neff
-from ranvier.backend.neuron.interpreter.runner import Runner
+from ranvier.backend.neuron.program import Program as DeviceProgram
+from ranvier.backend.neuron.simulator import simulate
 from ranvier.casting import cast_mode
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.weights import STORE, write_safetensors
+from ranvier.estimates import (
+    StageCost,
+    automatic_cores,
+    pipeline_balance,
+    profile_of,
+    stage_costs,
+    weight_elements,
+    weights_not_finite,
+)
 from ranvier.importers.registry import import_model
 from ranvier.passes.operators import HostOp, OperatorCounts, count_operators, host_ops
-from ranvier.passes.pipelines import default_pipeline, run_pipeline
+from ranvier.passes.pipelines import default_pipeline, parse_pipeline, run_pipeline
 from ranvier.passes.target import load_target
 
 Shapes = Mapping[str, tuple[int, ...]]
 Progress = Callable[[str], None]
+"""Hears the name of each pass before it runs."""
+
+LOG = logging.getLogger("ranvier")
 
 
 @dataclass(frozen=True)
@@ -44,16 +59,26 @@ class Options:
     """How to compile. The defaults are those of `ranvier compile`."""
 
     target: str = "inf2"
-    cores: int = 1
+    cores: int | Literal["auto"] = 1
+    """NeuronCores of the pipeline; `auto` follows from the number of weights."""
     fast_math: tuple[str, ...] = ("all",)
     fp32_cast: str | None = None
     fallback: str = "host"
     minimum_size: int = 1
     save_temps: Path | None = None
 
+    def for_module(self, module: ModuleOp) -> Options:
+        """The same options with a number of cores."""
+        if self.cores != "auto":
+            return self
+        most = load_target(self.target).max_cores
+        return replace(self, cores=automatic_cores(weight_elements(module), most))
+
     def pipeline(self) -> str:
         """The passes as `ranvier-opt -p` takes them. Raises CallerError for a bad option."""
         target = load_target(self.target)
+        if self.cores == "auto":
+            raise CallerError(Code.OPTION_INVALID, "cores=auto needs a model to count weights of")
         if not 1 <= self.cores <= target.max_cores:
             raise CallerError(
                 Code.OPTION_INVALID,
@@ -88,6 +113,17 @@ class Compiled:
     options: Options
     operators: OperatorCounts
     host_ops: list[HostOp] = field(default_factory=list)
+    stages: list[StageCost] = field(default_factory=list)
+
+    @property
+    def cores(self) -> int:
+        """NeuronCores that were asked for."""
+        return 1 if self.options.cores == "auto" else self.options.cores
+
+    @property
+    def balance(self) -> dict[str, float]:
+        """Bottleneck, bound and gap of the pipeline."""
+        return pipeline_balance(self.stages, self.cores)
 
     def write(self, path: Path) -> None:
         """Write the NEFF file, complete or not at all."""
@@ -98,29 +134,59 @@ class Compiled:
             name=name.data if isinstance(name, StringAttr) else path.stem,
             flags=self.options.flags(),
             pipeline=self.options.pipeline(),
-            requested_cores=self.options.cores,
+            requested_cores=self.cores,
             operators=vars(self.operators),
+            host_ops=[asdict(op) for op in self.host_ops],
+            stages=[stage.describe() for stage in self.stages],
+            balance=self.balance,
         )
 
 
 def compile_module(
     module: ModuleOp, options: Options, *, progress: Progress | None = None
 ) -> Compiled:
-    """Run the whole pipeline on an imported module, in place."""
+    """Run the whole pipeline on an imported module, in place.
+
+    Logs a warning for weights that are not finite, and for cores that the model cannot fill.
+    """
+    options = options.for_module(module)
+    passes = [step.name for step in parse_pipeline(options.pipeline())]
+    if names := weights_not_finite(module):
+        LOG.warning("weights hold NaN or infinities: %s", ", ".join(names))
     compiled = Compiled(module, options, OperatorCounts(0, 0, 0, 0, 0))
     temps = _TempFiles(options.save_temps, module) if options.save_temps else None
+    waiting = iter(passes)
+
+    def announce() -> None:
+        if progress is not None and (name := next(waiting, None)) is not None:
+            progress(name)
 
     def after_each(done: ModulePass, module: ModuleOp) -> None:
         if done.name == "segment":
             compiled.operators = count_operators(module)
             compiled.host_ops = host_ops(module)
+        if done.name == "partition-pipeline":
+            compiled.stages = stage_costs(module, load_target(options.target))
         if temps is not None:
             temps.write(done.name, module)
-        if progress is not None:
-            progress(done.name)
+        announce()
 
+    announce()
     run_pipeline(module, options.pipeline(), after_each=after_each)
+    warn_of_idle_cores(compiled)
     return compiled
+
+
+def warn_of_idle_cores(compiled: Compiled) -> None:
+    """Say, in neuron-cc's words, that a pipeline has fewer stages than cores were asked for."""
+    used = max((stage.core + 1 for stage in compiled.stages), default=0)
+    if used and used < compiled.cores:
+        LOG.warning(
+            "The requested number of neuroncore-pipeline-cores (%d) may not be suitable for this "
+            "network: %d are enough for it",
+            compiled.cores,
+            used,
+        )
 
 
 class _TempFiles:
@@ -188,6 +254,18 @@ class Program:
         return self.neff.operators
 
     @property
+    def host_ops(self) -> Sequence[HostOp]:
+        """The framework's ops that run on the host, and why."""
+        return [HostOp(**op) for op in self.neff.host_ops]
+
+    def profile(self) -> dict[str, Any]:
+        """The simulated timeline of one inference, with the keys of `ranvier profile --json`."""
+        machine = MACHINES[self.neff.target]
+        programs = [step.program for step in self.neff.steps]
+        devices = [program for program in programs if isinstance(program, DeviceProgram)]
+        return profile_of([simulate(program, machine) for program in devices], machine)
+
+    @property
     def runner(self) -> Runner:
         if self._runner is None:
             self._runner = Runner(self.neff)
@@ -205,8 +283,15 @@ class Program:
             shutil.copyfile(self._path, temporary)
             os.replace(temporary, target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise CallerError(Code.FILE_UNWRITABLE, f"{target}: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def check_rules(rules: object) -> None:
+    """Raises CallerError for placement rules, which no pass reads."""
+    if rules is not None:
+        raise CallerError(Code.OPTION_INVALID, "placement rules are not available; pass rules=None")
 
 
 def compile(
@@ -214,15 +299,17 @@ def compile(
     *,
     shapes: Shapes | None = None,
     target: str = "inf2",
-    cores: int = 1,
+    cores: int | Literal["auto"] = 1,
     fast_math: Sequence[str] = ("all",),
+    rules: object = None,
     fallback: str = "host",
 ) -> Program:
     """Compile a model file, or an `nn` module in place, to a program.
 
-    `shapes` gives static shapes by input name; `fallback="error"` refuses host ops. Raises
-    ModelImportError, CallerError or PassFailedException with what is wrong and what would do.
+    `shapes` gives static shapes by input name; `cores="auto"` takes as many as the weights call
+    for; `fallback="error"` refuses host ops. Raises ModelImportError, CallerError or PassFailedException with what is wrong and what would do.
     """
+    check_rules(rules)
     module = model if isinstance(model, ModuleOp) else import_model([Path(model)], shapes=shapes)
     options = Options(target, cores, tuple(fast_math), fallback=fallback)
     handle, name = tempfile.mkstemp(prefix="ranvier-", suffix=".neff")

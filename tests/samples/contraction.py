@@ -192,6 +192,7 @@ CONV = [
     conv((1, 2, 4, 3), (3, 2, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)),
     # The only window lies in the margin.
     replace(conv((1, 2, 1, 3), (3, 2, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)), fixed=True),
+    replace(conv((2, 65, 1, 3), (3, 65, 1, 2), strides=(5, 1), padding=(2, 0, 0, 0)), fixed=True),
     # Groups, depthwise among them.
     conv((1, 6, 7, 7), (4, 3, 3, 3), groups=2, padding=(1, 1, 1, 1)),
     conv((2, 33, 6, 5), (33, 1, 3, 3), groups=33, padding=(1, 1, 1, 1), strides=(2, 2)),

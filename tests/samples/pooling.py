@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,8 @@ SAMPLES = [
     *pools((1, 3, 6, 6), (2, 2), element=f16),
     # Over one strip of the image on chip.
     *pools((1, 2, 131, 129), (3, 3), strides=(2, 2), padding=(1, 1, 1, 1), slow=True),
+    # The only window lies in the margin: the mean that counts it is 0.
+    replace(pools((1, 3, 1, 4), (1, 2), strides=(5, 1), padding=(2, 0, 0, 0))[2], fixed=True),
     *pools((1, 2, 5, 4, 6), (2, 2, 3), strides=(1, 2, 1), padding=(1, 0, 1, 0, 1, 1), host=BOTH),
     lp_pool((2, 3, 7, 6), (3, 2), 2, strides=(2, 1), padding=(1, 0, 0, 1)),
     lp_pool((1, 2, 9, 9), (2, 2), 1, dilations=(2, 3)),

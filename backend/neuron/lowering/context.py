@@ -22,7 +22,8 @@ WeightBuilder = Callable[[SSAValue], Sequence[TensorOp]]
 
 def machine_element(element: Attribute) -> Attribute:
     """How the machine holds an element type: truth values are bytes, i64 at its edge is i32."""
-    return {i1: ui8, i64: i32}.get(element, element)
+    held: dict[Attribute, Attribute] = {i1: ui8, i64: i32}
+    return held.get(element, element)
 
 
 class WeightTable:

@@ -28,6 +28,7 @@ from ranvier.backend.neuron.lowering.registry import FLOATS, HELD, register
 from ranvier.backend.neuron.lowering.views import View, pointwise_space, regions
 from ranvier.dialects import nc, nn
 from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.nc.types import ui8
 from ranvier.dialects.nn.types import element_of, is_float
 
 MAX_WIDTH = 2048
@@ -341,7 +342,7 @@ class LowerSelect(PointwiseLowering[nn.SelectOp]):
 
     def apply(self, op: nn.SelectOp, e: Emitter, operands: Sequence[Operand], out: OnChip) -> None:
         condition, on_true, on_false = (
-            full_tile(e, operand, out, nc.types.ui8 if index == 0 else out.element)
+            full_tile(e, operand, out, ui8 if index == 0 else out.element)
             for index, operand in enumerate(operands)
         )
         e.emit(nc.CopyOp, dst=out.ref(), src=on_false.ref())

@@ -53,6 +53,9 @@ from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import element_dtype
 
+HOST_OP = ("op", "name", "code", "reason", "location")
+STAGE_TIMES = ("estimated_us", "simulated_us")
+
 VALIDATE = "NEURON_RT_VALIDATE_HASH"
 """Environment variable: `false` skips the hashes of weights, and nothing else."""
 
@@ -106,6 +109,7 @@ class Neff:
     steps: list[Step] = field(default_factory=list[Step])
     providers: list[str] = field(default_factory=list[str])
     operators: dict[str, int] = field(default_factory=dict[str, int])
+    host_ops: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -122,9 +126,13 @@ class Neff:
 
     @property
     def pipeline(self) -> dict[str, Any]:
-        """Simulated times of the pipeline: cores, latency and interval in us."""
-        times = self.metrics["simulated_us"]
-        return {"cores": self.cores, **times}
+        """Cores, simulated latency and interval, and how even the cut is; all in us."""
+        return {"cores": self.cores, **self.metrics["simulated_us"], **self.metrics["pipeline"]}
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """What each core of each segment costs, estimated and simulated, in us."""
+        return self.metrics["stages"]
 
     @property
     def simulated_us(self) -> float:
@@ -147,6 +155,9 @@ class Neff:
             "sha256": self.sha256,
             "uuid": self.header.uuid.hex(),
             "operators": self.operators,
+            "host_ops": self.host_ops,
+            "stages": self.stages,
+            "pipeline": self.pipeline,
             "providers": self.providers,
             "inputs": [port.describe() for port in self.inputs],
             "outputs": [port.describe() for port in self.outputs],
@@ -246,12 +257,20 @@ class _Loader:
                 raise entry.fail(f"output '{port.name}' is no value of its type")
             neff.outputs.append(port)
         neff.providers = graph.texts("providers")
-        operators = self._document("info.json").inner("operators")
+        info = self._document("info.json")
+        operators = info.inner("operators")
         neff.operators = {key: operators.integer(key) for key in operators.value}
+        neff.host_ops = [{key: op.text(key) for key in HOST_OP} for op in info.list("host_ops")]
         metrics = self._document("metrics.json")
         times = metrics.inner("simulated_us")
         if any(type(times.value.get(key)) not in (int, float) for key in ("latency", "interval")):
             raise times.fail("no times")
+        metrics.inner("pipeline")
+        for stage in metrics.list("stages"):
+            stage.text("segment")
+            stage.integer("core")
+            if any(type(stage.value.get(key)) not in (int, float) for key in STAGE_TIMES):
+                raise stage.fail("no times")
         neff.metrics = dict(metrics.value)
 
     def _step(self, entry: Document, values: list[TensorForm], target: str) -> Step:

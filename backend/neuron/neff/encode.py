@@ -54,11 +54,15 @@ def write_neff(
     pipeline: str = "",
     requested_cores: int = 1,
     operators: Mapping[str, int] | None = None,
+    host_ops: Sequence[Mapping[str, str]] = (),
+    stages: Sequence[Mapping[str, Any]] = (),
+    balance: Mapping[str, float] | None = None,
     framework: str = "",
 ) -> None:
     """Write the programs, host segments and weights of a lowered module to a file.
 
-    `operators` are counts of the framework's ops. Raises NeffProgramError if the module is not
+    `operators` are counts of the framework's ops and `host_ops` those on the host; `stages` and
+    `balance` are estimates of the pipeline, which the file keeps beside simulated times. Raises NeffProgramError if the module is not
     lowered and allocated, CallerError if the file cannot be written.
     """
     _check_name(name)
@@ -71,9 +75,10 @@ def write_neff(
     files = {"neff.json": dump_document(_dataflow(module, nodes))}
     for node in nodes:
         files |= dict(_node_files(node, table))
-    info = {"tool_version": _tool(), "framework": framework, "operators": dict(operators or {})}
-    files["info.json"] = dump_document(info)
-    files["metrics.json"] = dump_document(metrics_of(programs, MACHINES[target]))
+    files["info.json"] = dump_document(_info(framework, operators or {}, host_ops))
+    metrics = metrics_of(programs, MACHINES[target])
+    metrics |= {"stages": _timed(stages, metrics["cores_us"]), "pipeline": dict(balance or {})}
+    files["metrics.json"] = dump_document(metrics)
     cores = [len(program.cores) for program in programs] or [1]
     compiler = {"name": "ranvier", "version": version("ranvier"), "flags": list(flags)}
     manifest: dict[str, Any] = {
@@ -86,6 +91,26 @@ def write_neff(
     members: list[Member] = [member_of(name, data) for name, data in files.items()]
     header = _header(name, cores, requested_cores)
     write_container(path, [*members, *table.members()], manifest, header)
+
+
+def _info(
+    framework: str, operators: Mapping[str, int], host_ops: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    """What became of the framework's ops."""
+    return {
+        "tool_version": _tool(),
+        "framework": framework,
+        "operators": dict(operators),
+        "host_ops": list(host_ops),
+    }
+
+
+def _timed(
+    stages: Sequence[Mapping[str, Any]], cores_us: Sequence[Sequence[float]]
+) -> list[dict[str, Any]]:
+    """Stages with the simulated time of their cores, which come in the same order."""
+    simulated = [core for program in cores_us for core in program]
+    return [{**stage, "simulated_us": time} for stage, time in zip(stages, simulated, strict=False)]
 
 
 def _check_name(name: str) -> None:

@@ -31,7 +31,10 @@ def why_not_conv(op: nn.ConvOp, machine: Machine) -> Reason | None:
     if len(shape_of(op.operand)) == 5:
         return Reason(Code.OP_RANK, "1 or 2 spatial dimensions lower, got 3")
     if not is_constant(op.weight):
-        return Reason(Code.OP_OPERAND, "the weight must be a constant of the model")
+        return Reason(
+            Code.OP_OPERAND,
+            f"the weight must be a constant of the model, got a computed {op.weight.type}",
+        )
     if min(ints(op.padding)) < 0:
         return Reason(Code.OP_ATTRIBUTE, f"padding is not negative, got {ints(op.padding)}")
     g = geometry_of(op)

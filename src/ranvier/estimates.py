@@ -1,0 +1,185 @@
+"""What a module and its program will cost: weights, stages of a pipeline, the simulated timeline.
+
+Stages are costed by the target's own estimate, the one by which `partition-pipeline` cuts; the
+timeline is the simulator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp, NameLoc
+from xdsl.ir import Operation
+
+from ranvier.backend.neuron.limits import Machine
+from ranvier.backend.neuron.simulator import Timeline
+from ranvier.backend.reference import main_of
+from ranvier.dialects import graph, nn
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nc.types import PARTITIONS
+from ranvier.dialects.nn.materialize import in_memory
+from ranvier.dialects.nn.types import is_float
+from ranvier.passes.dataflow import constant_ops
+from ranvier.passes.operators import framework_type, segments_of
+from ranvier.passes.partition_pipeline import profile
+from ranvier.passes.target import Target
+
+MICROSECOND = 1e6
+
+WEIGHTS_OF_FOUR_CORES = 2e7
+"""neuron-cc's documented rule: four cores for so many weights."""
+
+
+# -- Weights ----------------------------------------------------------------------------------
+
+
+def automatic_cores(weights: int, most: int) -> int:
+    """`4 * round(weights / 2e7)` cores, at least 1 and at most what the target has."""
+    return max(1, min(most, 4 * round(weights / WEIGHTS_OF_FOUR_CORES)))
+
+
+def weight_elements(module: ModuleOp) -> int:
+    """Elements of all weights of a model; small ones are constants in its function."""
+    return sum(array_size for _, array_size in _sizes(module))
+
+
+def _sizes(module: ModuleOp) -> Iterator[tuple[str, int]]:
+    for op in module.body.block.ops:
+        if isinstance(op, nn.WeightOp):
+            yield op.symbol, int(np.prod(op.tensor_type.get_shape()))
+    for op in main_of(module).body.block.ops:
+        if isinstance(op, nn.ConstantOp) and (name := weight_name(op)):
+            yield name, op.array().size
+
+
+def weight_name(op: Operation) -> str:
+    """The name of a constant that the model stores; empty for one that an op stands for."""
+    location = op.location
+    named = isinstance(location, NameLoc) and not framework_type(location)
+    return location.desc.data if named else ""
+
+
+def weights_not_finite(module: ModuleOp) -> list[str]:
+    """Weights of an imported model that hold NaN, or infinities in a tensor of several elements.
+
+    A single infinity is a bound or the fill of a mask, which models mean.
+    """
+    return [name for name, array in _arrays(module) if _is_suspicious(array)]
+
+
+def _arrays(module: ModuleOp) -> Iterator[tuple[str, Array]]:
+    for op in module.body.block.ops:
+        if isinstance(op, nn.WeightOp) and is_float(op.tensor_type.element_type):
+            if (array := in_memory(op)) is not None:
+                yield op.symbol, array
+    for op in main_of(module).body.block.ops:
+        if isinstance(op, nn.ConstantOp) and (name := weight_name(op)):
+            if is_float(op.value.get_type().element_type):
+                yield name, op.array()
+
+
+def _is_suspicious(array: Array) -> bool:
+    wrong = np.isnan(array) if array.size == 1 else ~np.isfinite(array)
+    return bool(wrong.any())
+
+
+# -- Stages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage of a segment, by the target's estimate."""
+
+    segment: str
+    core: int
+    estimated_us: float
+    largest_op_us: float
+
+    def describe(self) -> dict[str, Any]:
+        return {key: round(v, 3) if type(v) is float else v for key, v in asdict(self).items()}
+
+
+def stage_costs(module: ModuleOp, target: Target) -> list[StageCost]:
+    """The stages that `partition-pipeline` has cut, in order."""
+    costs: list[StageCost] = []
+    for segment in segments_of(module):
+        for stage in segment.block.ops:
+            if not isinstance(stage, graph.StageOp):
+                continue
+            constants = constant_ops(stage.block.ops)
+            end = stage.block.last_op
+            ops = [op for op in stage.block.ops if op not in constants and op is not end]
+            row = profile(ops, constants, target)
+            costs.append(
+                StageCost(
+                    segment.label.data,
+                    stage.core.value.data,
+                    row.cost(0, len(row)) * MICROSECOND,
+                    max(row.seconds, default=0.0) * MICROSECOND,
+                )
+            )
+    return costs
+
+
+def pipeline_balance(stages: Sequence[StageCost], cores: int) -> dict[str, float]:
+    """How near the cut is to the best that any cut of whole ops into so many stages could be.
+
+    `bound_us` is the larger of an even share and the largest op, summed over segments, which follow
+    each other; `gap` is what the slowest stage is above it, as a fraction.
+    """
+    bottleneck = bound = 0.0
+    for label in dict.fromkeys(stage.segment for stage in stages):
+        row = [stage for stage in stages if stage.segment == label]
+        bottleneck += max(stage.estimated_us for stage in row)
+        share = sum(stage.estimated_us for stage in row) / cores
+        bound += max(share, *(stage.largest_op_us for stage in row))
+    gap = bottleneck / bound - 1 if bound else 0.0
+    return {
+        "bottleneck_us": round(bottleneck, 3),
+        "bound_us": round(bound, 3),
+        "gap": round(max(0.0, gap), 4),
+    }
+
+
+# -- The timeline -----------------------------------------------------------------------------
+
+
+def profile_of(timelines: Sequence[Timeline], machine: Machine) -> dict[str, Any]:
+    """Segments one after the other on the same cores, as `ranvier profile` reports them."""
+    makespan = sum(timeline.makespan_us for timeline in timelines)
+    interval = sum(timeline.interval_us for timeline in timelines)
+    macs = sum(timeline.macs for timeline in timelines)
+    engines: dict[str, dict[str, float]] = {}
+    for timeline in timelines:
+        for name, use in timeline.engines.items():
+            entry = engines.setdefault(name, {"busy_us": 0.0, "instructions": 0})
+            entry["busy_us"] += use.busy_us
+            entry["instructions"] += use.instructions
+    transfers = {
+        "bytes": sum(timeline.dma.bytes for timeline in timelines),
+        "busy_us": sum(timeline.dma.busy_us for timeline in timelines),
+    }
+    busy: Mapping[str, float] = {
+        **{name: entry["busy_us"] for name, entry in engines.items()},
+        "dma": transfers["busy_us"],
+    }
+    slots = PARTITIONS * machine.pe_columns * makespan / MICROSECOND * machine.pe_clock
+    return {
+        "makespan_us": makespan,
+        "bound": max(busy, key=busy.__getitem__) if makespan else "host",
+        "pe_utilisation": macs / slots if slots else 0.0,
+        "macs_on_machine": macs,
+        "engines": engines,
+        "dma": transfers,
+        "cores": [
+            {"program": index, "core": number, "makespan_us": core.makespan_us, "macs": core.macs}
+            for index, timeline in enumerate(timelines)
+            for number, core in enumerate(timeline.cores)
+        ],
+        "throughput_per_s": MICROSECOND / interval if interval else 0.0,
+        "latency_us": makespan,
+        "basis": "documented-cost estimate",
+    }

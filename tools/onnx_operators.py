@@ -1,0 +1,111 @@
+"""Which operators of ONNX run on a target, by the examples that ONNX itself defines them with.
+
+The examples are the node tests in the `onnx` package. Their operands are all inputs, where models
+mostly have constants for shapes, axes and weights; so each is tried as it stands, then with all
+but its first operand constant, and with all operands constant if the import alone turns it into
+ops that the target has.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, numpy_helper
+from onnx.backend.test.case.node import collect_testcases
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.utils.exceptions import PassFailedException
+
+from ranvier.backend.reference import main_of
+from ranvier.dialects.diagnostics import CodedError
+from ranvier.dialects.interfaces import ReferenceSemantics
+from ranvier.importers.registry import import_model
+from ranvier.passes.dataflow import constant_ops
+from ranvier.passes.pipelines import placement_pipeline, run_pipeline
+from ranvier.passes.target import Target
+
+ALL_INPUTS, FIRST_INPUT, NO_INPUT = None, 1, 0
+"""How many operands stay inputs of the model; None for all of them."""
+
+
+def operators(target: Target) -> list[str]:
+    """The operators of ONNX's default domain that need no host in some form, sorted."""
+    found: set[str] = set()
+    with TemporaryDirectory(prefix="ranvier-") as folder:
+        path = Path(folder) / "example.onnx"
+        for name, model, inputs in examples():
+            if name not in found and form_on(target, model, inputs, path) is not None:
+                found.add(name)
+    return sorted(found)
+
+
+def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
+    """Operator, model of one node and operand values of every example."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # some examples divide by zero on purpose
+        cases = collect_testcases(None)
+    for case in cases:
+        if case.model is None or not case.data_sets or len(case.model.graph.node) != 1:
+            continue
+        node: NodeProto = case.model.graph.node[0]
+        if node.domain in ("", "ai.onnx"):
+            yield node.op_type, case.model, list(case.data_sets[0][0])
+
+
+def form_on(
+    target: Target, model: ModelProto, inputs: list[Any], path: Path
+) -> ModelProto | None:
+    """The first form of an example that needs no host, or None. `path` is written to."""
+    for variable in (ALL_INPUTS, FIRST_INPUT, NO_INPUT):
+        form = with_constants(model, inputs, variable)
+        if form is None:
+            continue
+        path.write_bytes(form.SerializeToString())
+        if runs_on(target, path, constant=variable == NO_INPUT):
+            return form
+    return None
+
+
+def with_constants(
+    model: ModelProto, inputs: list[Any], variable: int | None
+) -> ModelProto | None:
+    """The model with operands from `variable` on as constants; None if that changes nothing."""
+    if variable is None:
+        return model
+    infos = list(model.graph.input)
+    arrays = inputs[: len(infos)]
+    fixed = list(zip(infos, arrays, strict=False))[variable:]
+    if not fixed or not all(isinstance(array, np.ndarray | np.generic) for _, array in fixed):
+        return None
+    form = ModelProto()
+    form.CopyFrom(model)
+    del form.graph.input[variable:]
+    for info, array in fixed:
+        form.graph.initializer.append(numpy_helper.from_array(np.asarray(array), info.name))
+    return form
+
+
+def runs_on(target: Target, path: Path, *, constant: bool) -> bool:
+    """Whether a model compiles without the host. A constant one must import into what runs."""
+    try:
+        module = import_model([path], framework="ONNX")
+        if constant and not all_supported(module, target):
+            return False
+        run_pipeline(module, placement_pipeline(target.name, fallback="error"))
+    except (CodedError, PassFailedException):
+        return False
+    return True
+
+
+def all_supported(module: ModuleOp, target: Target) -> bool:
+    """Whether the target would run each op of a model of constants, if it were not folded."""
+    ops = main_of(module).body.block.ops
+    return all(
+        target.why_unsupported(op) is None
+        for op in constant_ops(ops)
+        if isinstance(op, ReferenceSemantics) and op.operands
+    )
