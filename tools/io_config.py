@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
 KEYS = ("inputs", "outputs")
+EXAMPLE = '[[1, 3, 224, 224], "float32"]'
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -73,7 +74,7 @@ def read_inputs(where: str, inputs: Mapping[str, Any]) -> tuple[Shapes, dict[str
             case [list(sizes)]:
                 pass
             case _:
-                raise invalid(f'{where} input \'{name}\': expected [[1, 3, 224, 224], "float32"]')
+                raise invalid(f"{where} input '{name}': expected {EXAMPLE}")
         if not all(type(size) is int and size >= 0 for size in sizes):
             raise CallerError(
                 Code.SHAPE_UNKNOWN, f"{where} input '{name}': every dimension is an integer"

@@ -1,9 +1,9 @@
 """Which operators of ONNX run on a target, by the examples that ONNX itself defines them with.
 
 The examples are the node tests in the `onnx` package. Their operands are all inputs, where models
-mostly have constants for shapes, axes and weights; so each is tried as it stands, then with all
-but its first operand constant, and with all operands constant if the import alone turns it into
-ops that the target has.
+mostly have constants for shapes, axes and weights; so each is tried as it stands, with f32 where
+it has integers and ONNX allows both, with all but its first operand constant, and with all
+operands constant if the import alone turns it into ops that the target has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, defs, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import PassFailedException
@@ -28,19 +28,23 @@ from ranvier.passes.dataflow import constant_ops
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.passes.target import Target
 
-ALL_INPUTS, FIRST_INPUT, NO_INPUT = None, 1, 0
-"""How many operands stay inputs of the model; None for all of them."""
+INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 
 
 def operators(target: Target) -> list[str]:
     """The operators of ONNX's default domain that need no host in some form, sorted."""
-    found: set[str] = set()
+    return sorted(forms_on(target))
+
+
+def forms_on(target: Target) -> dict[str, ModelProto]:
+    """A form that needs no host of each operator that has one."""
+    found: dict[str, ModelProto] = {}
     with TemporaryDirectory(prefix="ranvier-") as folder:
         path = Path(folder) / "example.onnx"
         for name, model, inputs in examples():
-            if name not in found and form_on(target, model, inputs, path) is not None:
-                found.add(name)
-    return sorted(found)
+            if name not in found and (form := form_on(target, model, inputs, path)) is not None:
+                found[name] = form
+    return found
 
 
 def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
@@ -56,34 +60,44 @@ def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
             yield node.op_type, case.model, list(case.data_sets[0][0])
 
 
-def form_on(
-    target: Target, model: ModelProto, inputs: list[Any], path: Path
-) -> ModelProto | None:
+def form_on(target: Target, model: ModelProto, inputs: list[Any], path: Path) -> ModelProto | None:
     """The first form of an example that needs no host, or None. `path` is written to."""
-    for variable in (ALL_INPUTS, FIRST_INPUT, NO_INPUT):
-        form = with_constants(model, inputs, variable)
-        if form is None:
-            continue
-        path.write_bytes(form.SerializeToString())
-        if runs_on(target, path, constant=variable == NO_INPUT):
-            return form
+    for constant, form in (
+        (False, model),
+        (False, with_floats(model)),
+        (False, with_constants(model, inputs, first=1)),
+        (True, with_constants(model, inputs, first=0)),
+    ):
+        if form is not None:
+            path.write_bytes(form.SerializeToString())
+            if runs_on(target, path, constant=constant):
+                return form
     return None
 
 
-def with_constants(
-    model: ModelProto, inputs: list[Any], variable: int | None
-) -> ModelProto | None:
-    """The model with operands from `variable` on as constants; None if that changes nothing."""
-    if variable is None:
-        return model
-    infos = list(model.graph.input)
-    arrays = inputs[: len(infos)]
-    fixed = list(zip(infos, arrays, strict=False))[variable:]
+def with_floats(model: ModelProto) -> ModelProto | None:
+    """The model on f32 in place of integers; None where it has none or the op takes no f32."""
+    node = model.graph.node[0]
+    schema = defs.get_schema(node.op_type, model.opset_import[0].version, node.domain)
+    form = ModelProto()
+    form.CopyFrom(model)
+    changed = False
+    for info, operand in zip(form.graph.input, schema.inputs, strict=False):
+        tensor = info.type.tensor_type
+        if tensor.elem_type in INTEGERS and "tensor(float)" in operand.types:
+            tensor.elem_type = TensorProto.FLOAT
+            changed = True
+    return form if changed else None
+
+
+def with_constants(model: ModelProto, inputs: list[Any], *, first: int) -> ModelProto | None:
+    """The model with operands from `first` on as constants; None if that changes nothing."""
+    fixed = list(zip(model.graph.input, inputs, strict=False))[first:]
     if not fixed or not all(isinstance(array, np.ndarray | np.generic) for _, array in fixed):
         return None
     form = ModelProto()
     form.CopyFrom(model)
-    del form.graph.input[variable:]
+    del form.graph.input[first:]
     for info, array in fixed:
         form.graph.initializer.append(numpy_helper.from_array(np.asarray(array), info.name))
     return form

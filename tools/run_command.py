@@ -1,4 +1,4 @@
-"""`ranvier run F --input NAME=FILE.npy … --output-dir D`: one inference on the reference machine."""
+"""`ranvier run F --input NAME=FILE.npy … --output-dir D`: one inference on our machine."""
 
 from __future__ import annotations
 

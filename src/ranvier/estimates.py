@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ranvier.dialects import graph, nn
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import PARTITIONS
 from ranvier.dialects.nn.materialize import in_memory
-from ranvier.dialects.nn.types import is_float
+from ranvier.dialects.nn.types import element_of, is_float
 from ranvier.passes.dataflow import constant_ops
 from ranvier.passes.operators import framework_type, segments_of
 from ranvier.passes.partition_pipeline import profile
@@ -43,23 +44,25 @@ def automatic_cores(weights: int, most: int) -> int:
 
 def weight_elements(module: ModuleOp) -> int:
     """Elements of all weights of a model; small ones are constants in its function."""
-    return sum(array_size for _, array_size in _sizes(module))
+    return sum(_sizes(module))
 
 
-def _sizes(module: ModuleOp) -> Iterator[tuple[str, int]]:
+def _sizes(module: ModuleOp) -> Iterator[int]:
     for op in module.body.block.ops:
         if isinstance(op, nn.WeightOp):
-            yield op.symbol, int(np.prod(op.tensor_type.get_shape()))
+            yield prod(op.tensor_type.get_shape())
     for op in main_of(module).body.block.ops:
-        if isinstance(op, nn.ConstantOp) and (name := weight_name(op)):
-            yield name, op.array().size
+        if isinstance(op, nn.ConstantOp) and weight_name(op):
+            yield op.array().size
 
 
 def weight_name(op: Operation) -> str:
     """The name of a constant that the model stores; empty for one that an op stands for."""
-    location = op.location
-    named = isinstance(location, NameLoc) and not framework_type(location)
-    return location.desc.data if named else ""
+    match op.location:
+        case NameLoc() as location if not framework_type(location):
+            return location.desc.data
+        case _:
+            return ""
 
 
 def weights_not_finite(module: ModuleOp) -> list[str]:
@@ -77,7 +80,7 @@ def _arrays(module: ModuleOp) -> Iterator[tuple[str, Array]]:
                 yield op.symbol, array
     for op in main_of(module).body.block.ops:
         if isinstance(op, nn.ConstantOp) and (name := weight_name(op)):
-            if is_float(op.value.get_type().element_type):
+            if is_float(element_of(op.result)):
                 yield name, op.array()
 
 

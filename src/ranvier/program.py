@@ -307,7 +307,8 @@ def compile(
     """Compile a model file, or an `nn` module in place, to a program.
 
     `shapes` gives static shapes by input name; `cores="auto"` takes as many as the weights call
-    for; `fallback="error"` refuses host ops. Raises ModelImportError, CallerError or PassFailedException with what is wrong and what would do.
+    for; `fallback="error"` refuses host ops. Raises ModelImportError, CallerError or
+    PassFailedException with what is wrong and what would do.
     """
     check_rules(rules)
     module = model if isinstance(model, ModuleOp) else import_model([Path(model)], shapes=shapes)

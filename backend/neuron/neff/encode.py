@@ -62,8 +62,9 @@ def write_neff(
     """Write the programs, host segments and weights of a lowered module to a file.
 
     `operators` are counts of the framework's ops and `host_ops` those on the host; `stages` and
-    `balance` are estimates of the pipeline, which the file keeps beside simulated times. Raises NeffProgramError if the module is not
-    lowered and allocated, CallerError if the file cannot be written.
+    `balance` are estimates of the pipeline, which the file keeps beside simulated times. Raises
+    NeffProgramError if the module is not lowered and allocated, CallerError if the file cannot be
+    written.
     """
     _check_name(name)
     nodes = nodes_of(module)

@@ -13,6 +13,6 @@
 // CHECK:      nn.clamp {{.*}}high = 6.000000e+00 : f64}
 
 // What nn has no op for keeps its name and stays runnable; an identity leaves no op.
-// CHECK:      nn.opaque "ONNX" "Hardmax" version 17
+// CHECK:      nn.opaque "ONNX" "Bernoulli" version 17
 // CHECK-NOT:  Identity
 // CHECK:      func.return

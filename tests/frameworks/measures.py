@@ -1,0 +1,59 @@
+"""How far outputs are apart, and how much work an ONNX model is, by onnxruntime's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+CONTRACTIONS = ("Conv", "Gemm", "MatMul")
+
+
+def relative_error(actual: Array, expected: Array) -> float:
+    """Root mean square of the difference over the deviation of what is expected."""
+    return float(np.sqrt(np.mean((actual - expected) ** 2)) / expected.std())
+
+
+def worst_error(actual: Array, expected: Array) -> float:
+    """The largest difference over the deviation of what is expected."""
+    return float(np.abs(actual - expected).max() / expected.std())
+
+
+def multiply_accumulates(path: Path, inputs: Mapping[str, Array]) -> int:
+    """Products that the convolutions and matrix products of an ONNX file add up."""
+    model = onnx.load(path)
+    nodes = [node for node in model.graph.node if node.op_type in CONTRACTIONS]
+    values = {value for node in nodes for value in (*node.input[:2], node.output[0])}
+    shapes = observed_shapes(model, values, inputs)
+    return sum(products(node, shapes) for node in nodes)
+
+
+def observed_shapes(
+    model: onnx.ModelProto, values: set[str], inputs: Mapping[str, Array]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of some values of a model while onnxruntime runs it."""
+    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    shapes |= {name: array.shape for name, array in inputs.items()}
+    wanted = sorted(values - shapes.keys())
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted)
+    outputs = onnxruntime.InferenceSession(model.SerializeToString()).run(None, dict(inputs))
+    return shapes | {name: array.shape for name, array in zip(wanted, outputs, strict=True)}
+
+
+def products(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Elements of the result, times the products summed into each."""
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    lhs, rhs = (shapes[name] for name in node.input[:2])
+    if node.op_type == "Conv":
+        summed = prod(rhs[1:])
+    else:
+        summed = lhs[0] if attributes.get("transA") else lhs[-1]
+    return prod(shapes[node.output[0]]) * summed
