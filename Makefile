@@ -24,7 +24,7 @@ lit: $(VENV)/test.stamp
 	$(BIN)/lit -v --order=smart lit_tests
 
 unit: $(VENV)/test.stamp
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(BIN)/python -m pytest tests -n 2 -m "not slow"
 
 .PHONY: demo-test
 demo-test: $(VENV)/test.stamp

@@ -264,6 +264,13 @@ def test_equal_weights_share_a_symbol(tmp_path: Path) -> None:
     assert [op.name for op in module.body.block.ops] == ["nn.weight", "func.func"]
 
 
+def test_equal_bytes_of_different_types_are_told_apart(tmp_path: Path) -> None:
+    constants = {"f": np.zeros((2, 256), np.float32), "i": np.zeros(256, np.int64)}
+    inputs = {"x": np.ones((2, 256), np.float32), "n": np.ones(256, np.int64)}
+    nodes = [node("Add", "x f"), node("Add", "n i", "z")]
+    check(model(nodes, inputs, constants=constants, outputs="yz"), inputs, tmp_path)
+
+
 def test_external_data_are_mapped(tmp_path: Path) -> None:
     weight = X[0, 0]
     proto = model([node("MatMul", "x w")], {"x": weight}, constants={"w": weight})

@@ -46,6 +46,14 @@
 // NONE:       nn.conv {{.*}} : tensor<1x4x6x6xf32>, tensor<4x4x3x3xf32> -> tensor<1x4x4x4xf32>
 // NONE-NEXT:  nn.gelu {{.*}} : tensor<1x4x4x4xf32>
 // NONE-NEXT:  nn.transpose {{.*}} : tensor<1x4x4x4xf32>
-// NONE-NEXT:  nn.matmul {{.*}} : tensor<1x4x4x4xf32>, tensor<1x4x4x4xf32> -> tensor<1x4x4x4xf32>
+// NONE-NEXT:  nn.matmul {{.*}} : tensor<1x4x4x4xf32>
 // NONE-NEXT:  nn.softmax {{.*}} : tensor<1x4x4x4xf32>
 // NONE-NEXT:  func.return
+func.func @main(%x: tensor<1x4x6x6xf32>, %w: tensor<4x4x3x3xf32>) -> tensor<1x4x4x4xf32> {
+  %0 = nn.conv %x, %w {dilations = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0, 0, 0, 0>, strides = array<i64: 1, 1>} : tensor<1x4x6x6xf32>, tensor<4x4x3x3xf32> -> tensor<1x4x4x4xf32>
+  %1 = nn.gelu %0 {approximate = "none"} : tensor<1x4x4x4xf32>
+  %2 = nn.transpose %1 {permutation = array<i64: 0, 1, 3, 2>} : tensor<1x4x4x4xf32> -> tensor<1x4x4x4xf32>
+  %3 = nn.matmul %1, %2 : tensor<1x4x4x4xf32>, tensor<1x4x4x4xf32> -> tensor<1x4x4x4xf32>
+  %4 = nn.softmax %3 {axis = 3 : i64} : tensor<1x4x4x4xf32>
+  func.return %4 : tensor<1x4x4x4xf32>
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import Models
+from exported import Models
 from measures import multiply_accumulates, relative_error, worst_error
 
 EXPORTERS = ("ts", "dynamo")

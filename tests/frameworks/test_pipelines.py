@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import resnet50
-from conftest import Models
+from exported import Models
 from ranvier import Program, compile
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from conftest import Models
+from exported import Models
 from measures import relative_error
 from transformers import AutoTokenizer
 
@@ -62,7 +62,7 @@ def test_similarities_are_those_of_fp32(
     actual = similarities(hidden, words["mask"])
     # Embeddings of 384 numbers, each right to about 2 %, in directions that do not add up.
     assert actual == pytest.approx(similarities(exact, words["mask"]), abs=0.01)
-    assert min(actual[pair] for pair in TOGETHER) > 0.5
+    assert min(actual[pair] for pair in TOGETHER) > 0.4
     assert max(actual[pair] for pair in APART) < 0.2
 
 
