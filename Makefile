@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := demo-output
 # setuptools warns at length about every editable install; pip's own errors still show.
-PIP := PYTHONWARNINGS=ignore $(PIP) --disable-pip-version-check
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-full lint lit unit bench clean
 

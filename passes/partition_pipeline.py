@@ -84,7 +84,7 @@ def profile(ops: Sequence[Operation], constants: set[Operation], target: Target)
     weights: list[int] = []
     crossing = [0] * (len(ops) + 1)
     for i, op in enumerate(ops):
-        weights.append(sum(_fresh_weight_bytes(v, constants, seen) for v in op.operands))
+        weights.append(sum(_fresh_weight_bytes(v, constants, seen) for v in held_operands(op)))
         for result in op.results:
             last = max((position.get(use.operation, i) for use in result.uses), default=i)
             size = bytes_of(type_of(result))
@@ -99,6 +99,11 @@ def profile(ops: Sequence[Operation], constants: set[Operation], target: Target)
         capacity=target.weight_capacity,
         seconds_per_byte=RELOAD_SECONDS_PER_BYTE,
     )
+
+
+def held_operands(op: Operation) -> Sequence[SSAValue]:
+    """Operands that are read as a whole: a lookup picks rows of a table that stays in DRAM."""
+    return op.operands[1:] if isinstance(op, nn.GatherOp) else op.operands
 
 
 def _fresh_weight_bytes(value: SSAValue, constants: set[Operation], seen: set[str]) -> int:

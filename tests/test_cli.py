@@ -281,3 +281,33 @@ def test_a_model_without_a_lowering_says_why(tmp_path: Path) -> None:
     assert strict.returncode == 1
     assert "det_1" in strict.stderr
     assert not (tmp_path / "e.neff").exists()
+
+
+def test_equal_bytes_of_two_types_stay_two_weights(tmp_path: Path) -> None:
+    """Zeros of i64 [4, 100] and of f32 [800] have the same bytes."""
+    zeros = [
+        numpy_helper.from_array(np.zeros((4, 100), np.int64), "ids"),
+        numpy_helper.from_array(np.zeros(800, np.float32), "bias"),
+        numpy_helper.from_array(np.arange(2400, dtype=np.float32).reshape(3, 800), "table"),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="gather"),
+        helper.make_node("Add", ["rows", "bias"], ["sum"], name="add"),
+        helper.make_node("Add", ["sum", "x"], ["y"], name="shift"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "zeros",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 100, 800])],
+        zeros,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "z.onnx")
+    done = ranvier("compile", "z.onnx", "-o", "z.neff", "--save-temps", "t", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    imported = ranvier("import", "z.onnx", "-o", "z.mlir", cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    opt = [Path(sys.executable).with_name("ranvier-opt"), "z.mlir", "--verify-execution"]
+    passes = ["-p", "fold-constants,legalize"]
+    subprocess.run([*opt, *passes], cwd=tmp_path, check=True, capture_output=True)

@@ -342,8 +342,8 @@ def test_an_interrupt_leaves_no_half_file(folder: Path) -> None:
         process.stdout.readline()  # the import has begun
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, errors)
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert sorted(folder.iterdir()) == before

@@ -8,6 +8,7 @@ from xdsl.ir import Operation
 
 from ranvier.backend.neuron import limits
 from ranvier.backend.neuron.lowering.registry import why_unsupported
+from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Reason
 from ranvier.dialects.interfaces import ReferenceSemantics
 from ranvier.dialects.nc.types import PARTITIONS
@@ -44,7 +45,9 @@ class NeuronTarget:
         work = op.work()
         arithmetic = work.macs / (PARTITIONS * self.machine.pe_columns * self.machine.pe_clock)
         arithmetic += work.elements / (PARTITIONS * self.machine.dve_clock)
-        moved = 2 * sum(size_of(value) for value in (*op.operands, *op.results))
+        # A lookup reads the rows that it picks, not its whole table.
+        read = (op.indices, op.result) if isinstance(op, nn.GatherOp) else op.operands
+        moved = 2 * sum(size_of(value) for value in (*read, *op.results))
         bandwidth = self.machine.dma_engines * self.machine.dma_bytes_per_second
         return max(arithmetic, moved / bandwidth)
 

@@ -32,7 +32,8 @@ from ranvier.casting import cast_mode
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.weights import STORE, write_safetensors
+from ranvier.dialects.nn.materialize import in_memory
+from ranvier.dialects.weights import write_safetensors
 from ranvier.estimates import (
     StageCost,
     automatic_cores,
@@ -219,7 +220,7 @@ def externalize_weights(module: ModuleOp, path: Path, reference: str) -> None:
     arrays: dict[str, Array] = {}
     for op in module.body.block.ops:
         if isinstance(op, nn.WeightOp) and op.sha256 is not None and op.file is None:
-            array = STORE.registered(op.sha256.data)
+            array = in_memory(op)
             if array is not None:
                 arrays[op.symbol] = array
                 op.properties["file"] = StringAttr(reference)
