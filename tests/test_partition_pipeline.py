@@ -15,12 +15,13 @@ from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
+from ranvier.backend.neuron.target import INF2
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
 from ranvier.dialects.nn.types import tensor
 from ranvier.passes.balance import Profile, bottleneck, cut
 from ranvier.passes.errors import PassError
-from ranvier.passes.partition_pipeline import partition_pipeline
+from ranvier.passes.partition_pipeline import partition_pipeline, profile
 from ranvier.passes.segment import segment
 
 F4 = tensor((4,), f32)
@@ -64,29 +65,29 @@ def all_cuts(count: int, stages: int) -> list[list[int]]:
 
 @given(PROFILES, st.integers(1, 5))
 def test_the_cut_is_the_best_of_all(rows, stages):
-    profile = profile_of(rows)
+    costs = profile_of(rows)
 
     def worst(bounds: Sequence[int]) -> float:
-        return max(profile.cost(low, high) for low, high in pairwise(bounds))
+        return max(costs.cost(low, high) for low, high in pairwise(bounds))
 
     def traffic(bounds: Sequence[int]) -> int:
-        return sum(profile.crossing[i] for i in bounds[1:-1])
+        return sum(costs.crossing[i] for i in bounds[1:-1])
 
     cuts = all_cuts(len(rows), stages)
     best = min(worst(bounds) for bounds in cuts)
-    chosen = cut(profile, stages)
+    chosen = cut(costs, stages)
     assert chosen in cuts
-    assert worst(chosen) == bottleneck(profile, stages) == best
+    assert worst(chosen) == bottleneck(costs, stages) == best
     assert traffic(chosen) == min(traffic(b) for b in cuts if worst(b) == best)
 
 
 @given(st.lists(st.floats(1e-9, 1e-3), min_size=1, max_size=40), st.integers(1, 8))
 def test_the_bottleneck_of_real_costs_is_achieved(seconds, stages):
     zeros = [0] * len(seconds)
-    profile = Profile(seconds, zeros, zeros, capacity=0, seconds_per_byte=0.0)
-    bounds = cut(profile, stages)
+    costs = Profile(seconds, zeros, zeros, capacity=0, seconds_per_byte=0.0)
+    bounds = cut(costs, stages)
     assert len(bounds) - 1 <= stages
-    assert max(profile.cost(a, b) for a, b in pairwise(bounds)) == bottleneck(profile, stages)
+    assert max(costs.cost(a, b) for a, b in pairwise(bounds)) == bottleneck(costs, stages)
 
 
 def build(plan: Sequence[tuple[bool, int]]) -> ModuleOp:
@@ -158,6 +159,25 @@ def test_weights_beyond_a_core_move_to_another():
     """Each weight fits a core, two do not: the cut follows the weights, not the equal costs."""
     rows = [(1, 80, 0), (1, 80, 0), (1, 0, 0), (1, 0, 0), (1, 0, 0), (1, 0, 0)]
     assert cut(profile_of(rows), 2)[1] == 1
+
+
+def lookup(rows: int) -> tuple[nn.LoadWeightOp, nn.GatherOp]:
+    """A table, and two rows picked from it."""
+    table = nn.LoadWeightOp("table", tensor((rows, 4), f32))
+    indices = nn.ConstantOp(np.array([1, 5], np.int32))
+    return table, nn.GatherOp(table.result, indices.result, axis=0)
+
+
+def test_the_table_of_a_lookup_stays_in_dram():
+    """It takes no room on the core, unless another op reads the same weight as a whole."""
+    table, gather = lookup(1000)
+    whole = nn.AddOp(table.result, table.result)
+    assert profile([gather], {table}, ToyTarget()).weights == [0]
+    assert profile([gather, whole], {table}, ToyTarget()).weights == [0, 16000]
+
+
+def test_a_lookup_costs_the_rows_that_it_picks():
+    assert INF2.cost(lookup(30000)[1]) == INF2.cost(lookup(300)[1])
 
 
 def test_sixteen_cores_of_a_thousand_ops_are_fast():

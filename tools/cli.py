@@ -45,7 +45,10 @@ def load_command(name: str) -> Command:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `ranvier`."""
-    sys.exit(execute(sys.argv[1:] if argv is None else list(argv)))
+    try:
+        sys.exit(execute(sys.argv[1:] if argv is None else list(argv)))
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(INTERRUPTED)
 
 
 def execute(argv: list[str]) -> int:

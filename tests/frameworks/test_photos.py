@@ -6,6 +6,7 @@ from pathlib import Path
 
 import classify
 import pytest
+
 from ranvier import compile
 
 Verdicts = dict[str, classify.Verdict]

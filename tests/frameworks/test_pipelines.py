@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import resnet50
 from exported import Models
+
 from ranvier import Program, compile
 
 Array = np.ndarray[Any, np.dtype[Any]]
