@@ -199,7 +199,7 @@ def test_stages_and_their_balance_are_reported(folder: Path) -> None:
     assert [stage["core"] for stage in got["stages"]] == [0, 1]
     assert all(stage["estimated_us"] > 0 < stage["simulated_us"] for stage in got["stages"])
     pipeline = got["pipeline"]
-    assert pipeline["bottleneck_us"] == max(stage["estimated_us"] for stage in got["stages"])
+    assert pipeline["bottleneck_us"] == max(stage["simulated_us"] for stage in got["stages"])
     assert pipeline["bottleneck_us"] >= pipeline["bound_us"] > 0
     info = json.loads(ranvier("info", "out.neff", "--json", cwd=folder).stdout)
     assert info["stages"] == got["stages"]
@@ -208,11 +208,11 @@ def test_stages_and_their_balance_are_reported(folder: Path) -> None:
 
 
 def test_the_bound_is_an_even_share_or_the_largest_op() -> None:
-    even = [StageCost("seg0", i, 5.0, 1.0) for i in range(2)]
+    even = [StageCost("seg0", i, 1.0, 5.0, 1.0) for i in range(2)]
     assert pipeline_balance(even, 2) == {"bottleneck_us": 5.0, "bound_us": 5.0, "gap": 0.0}
-    lumpy = [StageCost("seg0", 0, 9.0, 9.0), StageCost("seg0", 1, 1.0, 1.0)]
+    lumpy = [StageCost("seg0", 0, 1.0, 9.0, 9.0), StageCost("seg0", 1, 1.0, 1.0, 1.0)]
     assert pipeline_balance(lumpy, 2)["gap"] == 0.0
-    uneven = [StageCost("seg0", 0, 6.0, 3.0), StageCost("seg0", 1, 2.0, 2.0)]
+    uneven = [StageCost("seg0", 0, 1.0, 6.0, 3.0), StageCost("seg0", 1, 1.0, 2.0, 2.0)]
     assert pipeline_balance(uneven, 2)["gap"] == 0.5
 
 

@@ -343,9 +343,6 @@ def metrics_of(programs: Sequence[Program], machine: Machine) -> dict[str, Any]:
             "latency": round(sum(timeline.makespan_us for timeline in timelines), 3),
             "interval": round(sum(timeline.interval_us for timeline in timelines), 3),
         },
-        "cores_us": [
-            [round(core.makespan_us, 3) for core in timeline.cores] for timeline in timelines
-        ],
         "basis": "documented-cost estimate",
         "assumed": sorted(machine.assumed),
         "macs": sum(timeline.macs for timeline in timelines),

@@ -1,8 +1,4 @@
-"""What a module and its program will cost: weights, stages of a pipeline, the simulated timeline.
-
-Stages are costed by the target's own estimate, the one by which `partition-pipeline` cuts; the
-timeline is the simulator's.
-"""
+"""What a module and its program cost: weights, stages of a pipeline, the simulated timeline."""
 
 from __future__ import annotations
 
@@ -12,13 +8,16 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import ModuleOp, NameLoc
+from xdsl.dialects.builtin import LocationAttr, ModuleOp, NameLoc
 from xdsl.ir import Operation
 
-from ranvier.backend.neuron.limits import Machine
-from ranvier.backend.neuron.simulator import Timeline
+from ranvier.backend.neuron.cost import dma_cost
+from ranvier.backend.neuron.limits import MACHINES, Machine
+from ranvier.backend.neuron.neff.encode import program_of
+from ranvier.backend.neuron.program import Instruction
+from ranvier.backend.neuron.simulator import Timeline, simulate
 from ranvier.backend.reference import main_of
-from ranvier.dialects import graph, nn
+from ranvier.dialects import graph, nc, nn
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import PARTITIONS
 from ranvier.dialects.nn.materialize import in_memory
@@ -94,12 +93,14 @@ def _is_suspicious(array: Array) -> bool:
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage of a segment, by the target's estimate."""
+    """One stage of a segment: the target's estimate, by which it was cut, and the simulator's."""
 
     segment: str
     core: int
     estimated_us: float
-    largest_op_us: float
+    simulated_us: float = 0.0
+    largest_op_us: float = 0.0
+    """Simulated time on its busiest engine of the op that keeps one longest."""
 
     def describe(self) -> dict[str, Any]:
         return {key: round(v, 3) if type(v) is float else v for key, v in asdict(self).items()}
@@ -114,21 +115,66 @@ def stage_costs(module: ModuleOp, target: Target) -> list[StageCost]:
                 continue
             constants = constant_ops(stage.block.ops)
             end = stage.block.last_op
-            ops = [op for op in stage.block.ops if op not in constants and op is not end]
-            row = profile(ops, constants, target)
-            costs.append(
-                StageCost(
-                    segment.label.data,
-                    stage.core.value.data,
-                    row.cost(0, len(row)) * MICROSECOND,
-                    max(row.seconds, default=0.0) * MICROSECOND,
-                )
+            row = profile(
+                [op for op in stage.block.ops if op not in constants and op is not end],
+                constants,
+                target,
             )
+            estimate = row.cost(0, len(row)) * MICROSECOND
+            costs.append(StageCost(segment.label.data, stage.core.value.data, estimate))
     return costs
 
 
+def with_simulation(stages: Sequence[StageCost], module: ModuleOp) -> list[StageCost]:
+    """The stages with the simulated times of their cores, from the scheduled module."""
+    times: dict[tuple[str, int], tuple[float, float]] = {}
+    for op in module.body.block.ops:
+        if isinstance(op, nc.ProgramOp):
+            for core, time in enumerate(simulated_cores(op)):
+                times[op.symbol, core] = time
+    none = (0.0, 0.0)
+    return [
+        StageCost(s.segment, s.core, s.estimated_us, *times.get((s.segment, s.core), none))
+        for s in stages
+    ]
+
+
+def simulated_cores(op: nc.ProgramOp) -> list[tuple[float, float]]:
+    """Makespan, and the longest that one model op keeps an engine busy, of each core in us."""
+    program = program_of(op)
+    owners = {
+        id(record): instruction.location
+        for core, records in zip(op.cores, program.cores, strict=True)
+        for instruction, (record, _) in zip(
+            (inner for inner in core.walk() if isinstance(inner, nc.InstructionOp)),
+            records.instructions(),
+            strict=True,
+        )
+    }
+    busy: list[dict[tuple[LocationAttr, str], float]] = [{} for _ in program.cores]
+
+    def observe(core: int, _: str, record: Instruction, start: float, end: float) -> None:
+        key = owners[id(record)], record.engine
+        seconds = end - start if record.engine != "dma" else dma_share(record, machine)
+        busy[core][key] = busy[core].get(key, 0.0) + seconds
+
+    machine = MACHINES[program.target]
+    timeline = simulate(program, machine, observe=observe)
+    return [
+        (core.makespan_us, max(used.values(), default=0.0) * MICROSECOND)
+        for core, used in zip(timeline.cores, busy, strict=True)
+    ]
+
+
+def dma_share(record: Instruction, machine: Machine) -> float:
+    """Seconds of all DMA engines that a transfer takes; it may overlap with others."""
+    cost = dma_cost(record)
+    engines = min(machine.dma_engines, cost.descriptors)
+    return cost.seconds(engines, machine) * engines / machine.dma_engines
+
+
 def pipeline_balance(stages: Sequence[StageCost], cores: int) -> dict[str, float]:
-    """How near the cut is to the best that any cut of whole ops into so many stages could be.
+    """How near the pipeline is to the best that whole ops on so many cores could be, simulated.
 
     `bound_us` is the larger of an even share and the largest op, summed over segments, which follow
     each other; `gap` is what the slowest stage is above it, as a fraction.
@@ -136,14 +182,13 @@ def pipeline_balance(stages: Sequence[StageCost], cores: int) -> dict[str, float
     bottleneck = bound = 0.0
     for label in dict.fromkeys(stage.segment for stage in stages):
         row = [stage for stage in stages if stage.segment == label]
-        bottleneck += max(stage.estimated_us for stage in row)
-        share = sum(stage.estimated_us for stage in row) / cores
+        bottleneck += max(stage.simulated_us for stage in row)
+        share = sum(stage.simulated_us for stage in row) / cores
         bound += max(share, *(stage.largest_op_us for stage in row))
-    gap = bottleneck / bound - 1 if bound else 0.0
     return {
         "bottleneck_us": round(bottleneck, 3),
         "bound_us": round(bound, 3),
-        "gap": round(max(0.0, gap), 4),
+        "gap": round(bottleneck / bound - 1, 4) if bound else 0.0,
     }
 
 

@@ -42,6 +42,7 @@ from ranvier.estimates import (
     stage_costs,
     weight_elements,
     weights_not_finite,
+    with_simulation,
 )
 from ranvier.importers.registry import import_model
 from ranvier.passes.operators import HostOp, OperatorCounts, count_operators, host_ops
@@ -174,6 +175,7 @@ def compile_module(
 
     announce()
     run_pipeline(module, options.pipeline(), after_each=after_each)
+    compiled.stages = with_simulation(compiled.stages, module)
     warn_of_idle_cores(compiled)
     return compiled
 

@@ -37,8 +37,8 @@ def test_the_cat_is_a_striped_cat(verdicts: Verdicts) -> None:
 def test_the_first_choice_is_that_of_fp32(verdicts: Verdicts, photo: str) -> None:
     verdict = verdicts[photo]
     assert verdict.agrees
-    # bf16 keeps 8 bits of each of 50 layers; 0.01 is what that moves between close classes.
-    assert verdict.compiled == pytest.approx(verdict.exact, abs=0.03)
+    # bf16's 8 bits in 49 layers move up to 0.01 between classes that are close.
+    assert verdict.compiled == pytest.approx(verdict.exact, abs=0.02)
 
 
 def test_the_picture_is_drawn(verdicts: Verdicts, tmp_path: Path) -> None:

@@ -135,7 +135,10 @@ class _Pool:
         rows, columns = out.shape[2:]
         while rows > 1 and w.reach(0, rows) * w.reach(1, columns) > STRIP:
             rows = -(-rows // 2)
-        while columns > 1 and w.reach(0, rows) * w.reach(1, columns) > STRIP:
+        while columns > 1 and (
+            w.reach(0, rows) * w.reach(1, columns) > STRIP
+            or columns * prod(w.taps) > MAX_ELEMENTS[Space.SBUF]
+        ):
             columns = -(-columns // 2)
         margins = (w.low, w.high)
         if (rows, columns) != out.shape[2:] and any(w.low + w.high):

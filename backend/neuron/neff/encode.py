@@ -62,9 +62,8 @@ def write_neff(
     """Write the programs, host segments and weights of a lowered module to a file.
 
     `operators` are counts of the framework's ops and `host_ops` those on the host; `stages` and
-    `balance` are estimates of the pipeline, which the file keeps beside simulated times. Raises
-    NeffProgramError if the module is not lowered and allocated, CallerError if the file cannot be
-    written.
+    `balance` say what each core of the pipeline costs. Raises NeffProgramError if the module is not
+    lowered and allocated, CallerError if the file cannot be written.
     """
     _check_name(name)
     nodes = nodes_of(module)
@@ -78,20 +77,29 @@ def write_neff(
         files |= dict(_node_files(node, table))
     files["info.json"] = dump_document(_info(framework, operators or {}, host_ops))
     metrics = metrics_of(programs, MACHINES[target])
-    metrics |= {"stages": _timed(stages, metrics["cores_us"]), "pipeline": dict(balance or {})}
+    metrics |= {"stages": list(stages), "pipeline": dict(balance or {})}
     files["metrics.json"] = dump_document(metrics)
     cores = [len(program.cores) for program in programs] or [1]
-    compiler = {"name": "ranvier", "version": version("ranvier"), "flags": list(flags)}
     manifest: dict[str, Any] = {
         "target": target,
         "cores": max(cores),
-        "compiler": {**compiler, "pipeline": pipeline},
+        "compiler": _compiler(flags, pipeline),
         "source": _source_hash(module),
         "aliases": table.aliases,
     }
     members: list[Member] = [member_of(name, data) for name, data in files.items()]
     header = _header(name, cores, requested_cores)
     write_container(path, [*members, *table.members()], manifest, header)
+
+
+def _compiler(flags: Sequence[str], pipeline: str) -> dict[str, Any]:
+    """What wrote the file, and how it was asked to."""
+    return {
+        "name": "ranvier",
+        "version": version("ranvier"),
+        "flags": list(flags),
+        "pipeline": pipeline,
+    }
 
 
 def _info(
@@ -104,14 +112,6 @@ def _info(
         "operators": dict(operators),
         "host_ops": list(host_ops),
     }
-
-
-def _timed(
-    stages: Sequence[Mapping[str, Any]], cores_us: Sequence[Sequence[float]]
-) -> list[dict[str, Any]]:
-    """Stages with the simulated time of their cores, which come in the same order."""
-    simulated = [core for program in cores_us for core in program]
-    return [{**stage, "simulated_us": time} for stage, time in zip(stages, simulated, strict=False)]
 
 
 def _check_name(name: str) -> None:
