@@ -18,13 +18,13 @@ demo-photos: $(FRAMEWORKS)/stamp
 test: lint lit unit demo-test frameworks
 
 test-full: test
-	$(BIN)/python -m pytest tests -m "slow"
+	$(BIN)/python -m pytest tests -n 2 -m "slow" --ignore=tests/test_models_onnx.py
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks tests/test_models_onnx.py -m "slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 lit: $(VENV)/test.stamp
 	$(BIN)/lit -v --order=smart lit_tests
