@@ -18,8 +18,8 @@ demo-photos: $(FRAMEWORKS)/stamp
 test: lint lit unit demo-test frameworks
 
 test-full: test
-	$(BIN)/python -m pytest tests -n 2 -m "slow" --ignore=tests/test_models_onnx.py
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks tests/test_models_onnx.py -m "slow"
+	$(BIN)/python -m pytest tests -n 2 -m "slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "slow"
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

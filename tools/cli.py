@@ -101,9 +101,7 @@ def guarded(arguments: argparse.Namespace, argv: list[str]) -> int:
     except KeyboardInterrupt:
         LOG.error("interrupted")
         return INTERRUPTED
-    except SystemExit:
-        raise
-    except BaseException as error:
+    except Exception as error:  # the last place where a bug of ours can become a report
         if (failure := failure_of(error)) is None:
             report_bug(error, arguments, argv)
             return INTERNAL_ERROR

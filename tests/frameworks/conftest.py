@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "models"), str(HERE.parent.parent / "examples")]
+FOLDERS = (HERE, HERE.parent, HERE.parent / "models", HERE.parent.parent / "examples")
+sys.path[:0] = map(str, FOLDERS)
 
 from exported import Models  # noqa: E402
 
