@@ -18,7 +18,7 @@ demo-photos: $(FRAMEWORKS)/stamp
 test: lint lit unit demo-test frameworks
 
 test-full: test
-	$(BIN)/python -m pytest tests -n 2 -m "slow"
+	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "slow"
 
 lint: $(VENV)/test.stamp

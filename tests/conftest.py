@@ -1,11 +1,19 @@
 """Lets tests import the samples beside them, and registers the marker of expensive tests."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+# A failure in CI is the same failure on the next run; `make test-full` explores further.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("exploring", max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

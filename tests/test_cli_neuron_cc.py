@@ -296,7 +296,13 @@ def test_an_interrupt_ends_with_130(folder: Path) -> None:
     before = sorted(folder.iterdir())
     words = [*RANVIER, "--verbose", "INFO", "compile", "long.onnx"]
     with subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background makes its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the import begins, of what takes a second or more

@@ -87,7 +87,9 @@ def test_the_bottleneck_of_real_costs_is_achieved(seconds, stages):
     costs = Profile(seconds, zeros, zeros, capacity=0, seconds_per_byte=0.0)
     bounds = cut(costs, stages)
     assert len(bounds) - 1 <= stages
-    assert max(costs.cost(a, b) for a, b in pairwise(bounds)) == bottleneck(costs, stages)
+    worst = max(costs.cost(a, b) for a, b in pairwise(bounds))
+    # Differences of prefix sums round in the last place.
+    assert worst == pytest.approx(bottleneck(costs, stages), rel=1e-12)
 
 
 def build(plan: Sequence[tuple[bool, int]]) -> ModuleOp:
