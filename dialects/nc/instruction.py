@@ -89,8 +89,8 @@ class InstructionOp(IRDLOperation):
 
     def present_roles(self) -> tuple[str, ...]:
         """The roles that this instruction fills, in the order of its operands."""
-        segments = self.properties["operandSegmentSizes"]
-        sizes: Sequence[int] = segments.get_values()  # pyright: ignore[reportAttributeAccessIssue]
+        segments: Any = self.properties["operandSegmentSizes"]
+        sizes: Sequence[int] = segments.get_values()
         return tuple(role for role, size in zip(self.roles(), sizes, strict=True) if size)
 
     def views(self) -> dict[str, View]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
 from xdsl.ir import Attribute, Operation, SSAValue
@@ -61,9 +61,9 @@ _LOWERINGS: dict[type[Operation], Lowering[Operation]] = {}
 
 def register(lowering: type[Lowering[OpT]]) -> type[Lowering[OpT]]:
     """Class decorator: the lowering of its `ops`."""
-    instance = lowering()
+    instance = cast("Lowering[Operation]", lowering())  # it is only asked about its own ops
     for op in lowering.ops:
-        _LOWERINGS[op] = instance  # pyright: ignore[reportArgumentType]
+        _LOWERINGS[op] = instance
     return lowering
 
 
