@@ -226,12 +226,15 @@ def test_copy_predicated(dst: str) -> None:
     same(actual, placed(out, SKEW, np.where(picked(mask, OTHER_CUT) != 0, new, old)))
 
 
-SIGMOID = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
 ERF = np.vectorize(erf)
 ORACLES = {
     "copy": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": SIGMOID,
+    "sigmoid": sigmoid,
     "tanh": np.tanh,
     "exp": np.exp,
     "log": np.log,
@@ -242,7 +245,7 @@ ORACLES = {
     "erf": ERF,
     "gelu": lambda x: x * 0.5 * (1 + ERF(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
-    "silu": lambda x: x * SIGMOID(x),
+    "silu": lambda x: x * sigmoid(x),
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "sin": np.sin,
     "sign": np.sign,

@@ -322,7 +322,7 @@ def compile(
     try:
         compile_module(module, options).write(path)
         return Program(path, owned=True)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the temporary file either
         path.unlink(missing_ok=True)
         raise
 
