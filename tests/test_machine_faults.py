@@ -57,7 +57,7 @@ def programs(*cores: str, target: str = "inf2") -> Program:
 
 
 def run(text: Program, *inputs: Array) -> list[Array]:
-    return Machine(text, INF2).run(inputs or [SQUARE], no_weights)
+    return Machine(text, INF2, exact=True).run(inputs or [SQUARE], no_weights)
 
 
 def test_accumulation_starts_where_first_at_says() -> None:

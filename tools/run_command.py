@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         make_folder(arguments.output_dir)
     with progress(f"Running {arguments.neff.name}", quiet=arguments.json):
         started = time.perf_counter()
-        outputs = program.run(inputs)
+        outputs = program.run(inputs, exact=arguments.exact)
         seconds = time.perf_counter() - started
     counters = program.runner.counters
     report: dict[str, Any] = {

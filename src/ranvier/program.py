@@ -274,9 +274,14 @@ class Program:
             self._runner = Runner(self.neff)
         return self._runner
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name. Raises CallerError for missing, unknown or unfitting inputs."""
-        return self.runner.run({name: np.asarray(array) for name, array in inputs.items()})
+    def run(self, inputs: Mapping[str, Array], *, exact: bool = False) -> dict[str, Array]:
+        """Outputs by name. Raises CallerError for missing, unknown or unfitting inputs.
+
+        `exact` issues every instruction by itself, as the machine is defined; otherwise a loop of
+        matrix products may run as one, which can change the last bit of an f32 sum.
+        """
+        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        return self.runner.run(arrays, exact=exact)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Copy the NEFF file to `path`, complete or not at all."""

@@ -82,9 +82,9 @@ def narrowest(module: ModuleOp) -> Attribute | None:
     return next((element for element in (bf16, f16) if element in found), None)
 
 
-def ran(module: ModuleOp, inputs: Mapping[str, Array]) -> list[Array]:
+def ran(module: ModuleOp, inputs: Mapping[str, Array], *, exact: bool = False) -> list[Array]:
     """The results of a compiled module, in program order, which is what its programs mean."""
-    return list(Executor(module, launch=launcher(module)).run(inputs).values())
+    return list(Executor(module, launch=launcher(module, exact=exact)).run(inputs).values())
 
 
 def ran_interleaved(module: ModuleOp, inputs: Mapping[str, Array], seed: int) -> list[Array]:

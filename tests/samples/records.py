@@ -116,8 +116,9 @@ class Bench:
         records = (*self.before, *body, *self.after)
         return Program("inf2", (CoreProgram(tuple(self.tensors), 0, records),))
 
-    def run(self, *body: Record) -> list[Array]:
-        return Machine(self.program(*body), INF2).run(self.inputs, no_weights)
+    def run(self, *body: Record, exact: bool = False) -> list[Array]:
+        machine = Machine(self.program(*body), INF2, exact=exact)
+        return machine.run(self.inputs, no_weights)
 
 
 def no_weights(name: str) -> Array:

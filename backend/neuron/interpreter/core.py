@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ POISON = 0xFF
 ROW_GAP = 192
 """Bytes between partitions in host memory, so that rows do not share cache sets."""
 WORKSPACES = 4
+WORKSPACE = PARTITIONS * MAX_ELEMENTS[Space.SBUF]
+"""Elements of a workspace: as many as an instruction may touch."""
 QUADRANTS = 4
 _QUADRANT = PARTITIONS // QUADRANTS
 F32 = np.dtype(np.float32)
@@ -51,6 +54,10 @@ class Counters:
         self.elements += other.elements
         self.instructions += other.instructions
 
+    def times(self, count: int) -> Counters:
+        """The work of `count` issues."""
+        return Counters(self.macs * count, self.elements * count, self.instructions * count)
+
 
 @dataclass
 class CoreState:
@@ -70,6 +77,12 @@ class CoreState:
         words = PSUM_BANKS * PSUM_BANK_BYTES // 4
         self.accumulated = np.zeros((QUADRANTS, words), np.bool_)
         """Which words of PSUM the PE wrote last, by quadrant of 32 partitions."""
+
+    def twin(self, workspaces: list[Array]) -> CoreState:
+        """The same core for a second thread, which needs workspaces of its own."""
+        twin = copy(self)
+        twin.workspaces = workspaces
+        return twin
 
     def workspace(self, slot: int, shape: tuple[int, ...]) -> Array:
         """f32 values of a shape; all instructions that use the slot share its memory."""
@@ -161,8 +174,7 @@ class CoreState:
 
 def workspaces() -> list[Array]:
     """Workspaces as large as an instruction may need; untouched pages of them cost nothing."""
-    size = PARTITIONS * MAX_ELEMENTS[Space.SBUF]
-    return [np.empty(size, F32) for _ in range(WORKSPACES)]
+    return [np.empty(WORKSPACE, F32) for _ in range(WORKSPACES)]
 
 
 def on_chip(row_bytes: int) -> Array:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -27,6 +28,9 @@ from ranvier.backend.neuron.interpreter.core import (
     workspaces,
 )
 from ranvier.backend.neuron.interpreter.faults import MachineFault
+from ranvier.backend.neuron.interpreter.halves import halves
+from ranvier.backend.neuron.interpreter.nests import bind_matmul_nest, matmul_nest
+from ranvier.backend.neuron.interpreter.pair import helper
 from ranvier.backend.neuron.program import CoreProgram, Instruction, Loop, Program, Record
 from ranvier.backend.neuron.program_rules import verify_program
 from ranvier.dialects import nc
@@ -54,6 +58,11 @@ BINDERS: dict[type[nc.InstructionOp], Callable[[CoreState, Instruction], Issue]]
 }
 
 WeightSource = Callable[[str], Array]
+
+LARGE = 1 << 15
+"""Elements of an instruction from which a second thread is worth its hand-over of some 10 us."""
+LARGE_PRODUCT = 1 << 22
+"""The same in multiply-accumulates."""
 
 
 @dataclass
@@ -106,11 +115,22 @@ class Machine:
     """The NeuronCores of a program, with memories of their own. Runs one program at a time."""
 
     def __init__(
-        self, program: Program, machine: limits.Machine, *, budget: Budget | None = None
+        self,
+        program: Program,
+        machine: limits.Machine,
+        *,
+        exact: bool = False,
+        budget: Budget | None = None,
     ) -> None:
-        """Raises NeffProgramError for a program that breaks a rule of the machine."""
+        """Raises NeffProgramError for a program that breaks a rule of the machine.
+
+        `exact` issues every instruction by itself, which is the definition. Otherwise a nest of
+        products into one accumulator runs as one product (see `nests`), and large instructions
+        run in halves on two threads; only sums of such a nest can differ, in the last bit of f32.
+        """
         verify_program(program, machine)
         self.program = program
+        self.exact = exact
         self.budget = budget or Budget()
         self.counters = Counters()
         """Of the last run."""
@@ -122,6 +142,7 @@ class Machine:
             CoreState(index, sbuf, psum, spaces, self.channels)
             for index in range(len(program.cores))
         ]
+        self._spaces = workspaces()
         self._bodies: dict[int, Issue] = {}
 
     def run(self, inputs: Sequence[Array], weights: WeightSource) -> list[Array]:
@@ -192,7 +213,7 @@ class Machine:
             if isinstance(record, Loop):
                 steps.append(self._bind_loop(state, record, depth))
             else:
-                steps.append(bind(state, record))
+                steps.append(self._bind_one(state, record))
                 work.add(work_of(record))
 
         def run() -> None:
@@ -203,6 +224,8 @@ class Machine:
         return run
 
     def _bind_loop(self, state: CoreState, loop: Loop, depth: int) -> Issue:
+        if (nest := self._bind_nest(state, loop, depth)) is not None:
+            return nest
         body, turns = self._bind(state, loop.body, depth + 1), state.turns
 
         def run() -> None:
@@ -210,6 +233,47 @@ class Machine:
                 turns[depth] = turn
                 body()
             turns[depth] = 0
+
+        return run
+
+    def _bind_one(self, state: CoreState, instruction: Instruction) -> Issue:
+        """As `bind`; a large instruction on two threads."""
+        if not self.exact and work_of(instruction).elements >= LARGE:
+            both = self._bind_halves(state, instruction, bind)
+            if both is not None:
+                return both
+        return bind(state, instruction)
+
+    def _bind_halves(
+        self,
+        state: CoreState,
+        instruction: Instruction,
+        binder: Callable[[CoreState, Instruction], Issue],
+    ) -> Issue | None:
+        second = helper()
+        if second is None or (pair := halves(instruction)) is None:
+            return None
+        ours, theirs = binder(state, pair[0]), binder(state.twin(self._spaces), pair[1])
+        return lambda: second.run(ours, theirs)
+
+    def _bind_nest(self, state: CoreState, loop: Loop, depth: int) -> Issue | None:
+        """One function for a loop nest of products that may run as one; None for others."""
+        if self.exact or (nest := matmul_nest(loop, depth)) is None:
+            return None
+        instruction, trips = nest
+        work = work_of(instruction).times(prod(trips))
+
+        def bind_nest(state: CoreState, instruction: Instruction) -> Issue:
+            return bind_matmul_nest(state, instruction, trips, depth)
+
+        issue = None
+        if work.macs >= LARGE_PRODUCT:
+            issue = self._bind_halves(state, instruction, bind_nest)
+        issue = issue or bind_nest(state, instruction)
+
+        def run() -> None:
+            self.meter.add(work)
+            issue()
 
         return run
 

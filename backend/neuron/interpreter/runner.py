@@ -35,10 +35,13 @@ class Runner:
         self.budget = budget
         self.counters = Counters()
         """Of the last run, over all device programs."""
-        self._machines: dict[int, Machine] = {}
+        self._machines: dict[tuple[int, bool], Machine] = {}
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name. Raises CallerError for missing, unknown or unfitting inputs."""
+    def run(self, inputs: Mapping[str, Array], *, exact: bool = False) -> dict[str, Array]:
+        """Outputs by name; `exact` as of Machine.
+
+        Raises CallerError for missing, unknown or unfitting inputs.
+        """
         ports = self.neff.inputs
         if unknown := sorted(set(inputs) - {port.name for port in ports}):
             known = ", ".join(port.name for port in ports)
@@ -47,15 +50,18 @@ class Runner:
         values = [_input(port, inputs.get(port.name)) for port in ports]
         for index, step in enumerate(self.neff.steps):
             operands = [values[operand] for operand in step.operands]
-            values.extend(self._step(index, step, operands))
+            values.extend(self._step((index, exact), step, operands))
         return {port.name: values[port.value] for port in self.neff.outputs}
 
-    def _step(self, index: int, step: Step, operands: Sequence[Array]) -> Sequence[Array]:
+    def _step(
+        self, key: tuple[int, bool], step: Step, operands: Sequence[Array]
+    ) -> Sequence[Array]:
         if isinstance(step.program, HostProgram):
             return run_host(step.program, operands, step.weights.__getitem__)
-        if (machine := self._machines.get(index)) is None:
-            machine = Machine(step.program, MACHINES[step.program.target], budget=self.budget)
-            self._machines[index] = machine
+        if (machine := self._machines.get(key)) is None:
+            limits = MACHINES[step.program.target]
+            machine = Machine(step.program, limits, exact=key[1], budget=self.budget)
+            self._machines[key] = machine
         outputs = machine.run(operands, step.weights.__getitem__)
         self.counters.add(machine.counters)
         return [shaped(output, form) for output, form in zip(outputs, step.results, strict=True)]
@@ -73,9 +79,11 @@ def shaped(flat: Array, form: TensorForm) -> Array:
 
 
 def launcher(
-    module: ModuleOp, *, budget: Budget | None = None
+    module: ModuleOp, *, exact: bool = False, budget: Budget | None = None
 ) -> Callable[[str, Sequence[Array]], list[Array]]:
     """A function that runs the device programs of a module, for the reference executor.
+
+    `exact` as of Machine.
 
     Raises NeffProgramError for programs without addresses, or that break a rule of the machine.
     """
@@ -89,7 +97,8 @@ def launcher(
             raise CallerError(Code.FILE_INVALID, f"no program @{symbol} in the module")
         if symbol not in machines:
             program: Program = decode_program(encode_program(program_of(programs[symbol])))
-            machines[symbol] = Machine(program, MACHINES[program.target], budget=budget)
+            limits = MACHINES[program.target]
+            machines[symbol] = Machine(program, limits, exact=exact, budget=budget)
         outputs = machines[symbol].run(inputs, weights.array)
         results: Sequence[SSAValue] = launches[symbol].outputs
         return [

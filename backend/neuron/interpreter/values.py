@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
 
 from ranvier.backend.neuron.interpreter.core import F32, CoreState, Fetch
@@ -18,6 +19,7 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import Space
 
 Store: TypeAlias = Callable[[Array], None]
+BF16 = np.dtype(ml_dtypes.bfloat16)
 OUT = 3
 """Workspace of results; inputs use those before it."""
 
@@ -34,6 +36,16 @@ def put(target: Array, values: Array) -> None:
     if target.dtype.kind in "iu":
         values = saturated(np.rint(values), target.dtype)
     np.copyto(target, values, casting="unsafe")
+
+
+def widen(values: Array, out: Array) -> None:
+    """Any element type as f32. bf16 is the upper half of f32; as integers it needs no lock."""
+    if values.dtype == BF16:
+        bits = out.view(np.uint32)
+        np.copyto(bits, values.view(np.uint16))
+        np.left_shift(bits, 16, out=bits)
+    else:
+        np.copyto(out, values, casting="unsafe")
 
 
 def spread(state: CoreState, operand: Operand, like: Operand) -> Layout:
@@ -84,7 +96,7 @@ class Elementwise:
         flat = copy.reshape(self.shape)
 
         def read() -> Array:
-            np.copyto(copy, fetch(), casting="unsafe")
+            widen(fetch(), copy)
             return flat
 
         return read
@@ -107,7 +119,7 @@ def read_f32(state: CoreState, operand: Operand, layout: Layout, slot: int) -> F
     copy = state.workspace(slot, shape_of(layout))
 
     def read() -> Array:
-        np.copyto(copy, fetch(), casting="unsafe")
+        widen(fetch(), copy)
         return copy
 
     return read
@@ -127,7 +139,7 @@ def matrix(state: CoreState, operand: Operand, slot: int) -> Fetch:
     result = copy.reshape(rows, columns)
 
     def read() -> Array:
-        np.copyto(copy, fetch(), casting="unsafe")
+        widen(fetch(), copy)
         return result
 
     return read
