@@ -13,12 +13,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-import onnxruntime
-from rich.console import Console
-from rich.table import Table
+from ranvier.tools.blas import choose_kernels
 
-import ranvier
+choose_kernels()
+
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+import ranvier  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "models"), str(ROOT / "examples")]
@@ -55,8 +59,13 @@ def measure(table: Table, path: Path, inputs: dict[str, np.ndarray]) -> None:
         "compile": (lambda: ranvier.compile(path, shapes=shapes), lambda: session(path)),
     }
     program, peer = ranvier.compile(path, shapes=shapes), session(path)
-    program.run(inputs)
+    for exact in (False, True):  # binds the programs
+        program.run(inputs, exact=exact)
     rows["run"] = (lambda: program.run(inputs), lambda: peer.run(None, inputs))
+    rows["run, issue by issue"] = (
+        lambda: program.run(inputs, exact=True),
+        lambda: peer.run(None, inputs),
+    )
     for what, (ours, theirs) in rows.items():
         mine, other, ratio = paired(ours, theirs)
         table.add_row(path.stem, what, f"{mine * 1000:.0f}", f"{other * 1000:.0f}", f"{ratio:.2f}")

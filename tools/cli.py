@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
 
+from ranvier.tools.blas import choose_kernels
 from ranvier.tools.log import LOG, PROGRESS, add_verbose, configure, print_status
 
 COMMANDS = {
@@ -45,6 +46,7 @@ def load_command(name: str) -> Command:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `ranvier`."""
+    choose_kernels()
     try:
         sys.exit(execute(sys.argv[1:] if argv is None else list(argv)))
     except KeyboardInterrupt:  # before a command has begun
