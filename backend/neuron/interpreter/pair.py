@@ -7,8 +7,12 @@ processor only, a caller runs both of its halves itself.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
 
@@ -24,7 +28,8 @@ class Helper:
         self._free = threading.Lock()
         self._halves: SimpleQueue[Issue] = SimpleQueue()
         self._results: SimpleQueue[BaseException | None] = SimpleQueue()
-        threading.Thread(target=self._work, name="ranvier-helper", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="ranvier-helper", daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         with np.errstate(all="ignore"):
@@ -36,6 +41,24 @@ class Helper:
                     self._results.put(error)
                 else:
                     self._results.put(None)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Keep the caller on its processor and the helper on the others, where Linux can.
+
+        A scheduler that packs threads, or wakes one where its waker runs, would put both halves on
+        one processor.
+        """
+        allowed, here = _placement()
+        if not (others := allowed - {here}):
+            yield
+            return
+        os.sched_setaffinity(self._thread.native_id or 0, others)
+        os.sched_setaffinity(0, {here})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, allowed)
 
     def run(self, first: Issue, second: Issue) -> None:
         """Both, side by side where possible. Raises what either raises."""
@@ -55,7 +78,21 @@ class Helper:
             raise error
 
 
+def processors() -> int:
+    """How many this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _placement() -> tuple[set[int], int]:
+    """The processors that the caller may use, and the one that it runs on; none if not on Linux."""
+    if sys.platform != "linux":
+        return set(), 0
+    return os.sched_getaffinity(0), ctypes.CDLL(None).sched_getcpu()
+
+
 @cache
 def helper() -> Helper | None:
     """The thread of this process; None where there is only one processor for it."""
-    return Helper() if len(os.sched_getaffinity(0)) > 1 else None
+    return Helper() if processors() > 1 else None
