@@ -11,7 +11,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
@@ -43,7 +43,7 @@ class Helper:
                     self._results.put(None)
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def apart(self) -> Generator[None]:
         """Keep the caller on its processor and the helper on the others, where Linux can.
 
         A scheduler that packs threads, or wakes one where its waker runs, would put both halves on
