@@ -23,7 +23,7 @@ from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import HasPrecision, Precision
 from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, type_of
-from ranvier.passes.dataflow import constant_ops, remove_dead_ops, tensor_blocks
+from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
 from ranvier.passes.errors import PassError
 
 ONLY_PRODUCTS = frozenset({Precision.NARROW})

@@ -20,9 +20,9 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import element_of, is_float, shape_of, size_of, type_of
-from ranvier.passes.dataflow import constant_ops, tensor_blocks
+from ranvier.passes.analysis.dataflow import constant_ops, tensor_blocks
 from ranvier.passes.legalize.decomposition import Emitter
-from ranvier.passes.patterns import apply_patterns, fused_location
+from ranvier.passes.rewriting.patterns import apply_patterns, fused_location
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.interfaces import Array, ReferenceSemantics
 from ranvier.dialects.nn.constant import DENSE_LIMIT
 from ranvier.dialects.nn.types import dtype_of, element_of, type_of, widened
-from ranvier.passes.dataflow import (
+from ranvier.passes.analysis.dataflow import (
     bytes_of,
     constant_ops,
     expression,

@@ -27,17 +27,17 @@ from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.passes.dataflow import constant_ops, main_block, remove_dead_ops
+from ranvier.passes.analysis.dataflow import constant_ops, main_block, remove_dead_ops
+from ranvier.passes.analysis.operators import describe, framework_ops
 from ranvier.passes.errors import PassError
-from ranvier.passes.implicit_casts import (
+from ranvier.passes.rewriting.implicit_casts import (
     implicitly_narrow,
     is_implicit,
     is_narrowing,
     unwind_host_casts,
     widen_for,
 )
-from ranvier.passes.operators import describe, framework_ops
-from ranvier.passes.outline import Outliner
+from ranvier.passes.rewriting.outline import Outliner
 from ranvier.passes.simplify_shapes import merge_equal_casts
 from ranvier.passes.target import Target, set_target, target_of
 

@@ -21,8 +21,8 @@ from ranvier.dialects import nn
 from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nn.shape import MovementOp
 from ranvier.dialects.nn.types import dtype_of, element_of, is_float, shape_of
-from ranvier.passes.dataflow import remove_dead_ops, tensor_blocks
-from ranvier.passes.patterns import apply_patterns
+from ranvier.passes.analysis.dataflow import remove_dead_ops, tensor_blocks
+from ranvier.passes.rewriting.patterns import apply_patterns
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from ranvier.backend.neuron.target import INF2
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
 from ranvier.dialects.nn.types import tensor
-from ranvier.passes.balance import Profile, bottleneck, cut
 from ranvier.passes.errors import PassError
 from ranvier.passes.partition_pipeline import partition_pipeline, profile
+from ranvier.passes.partition_pipeline.balance import Profile, bottleneck, cut
 from ranvier.passes.segment import segment
 
 F4 = tensor((4,), f32)

@@ -26,7 +26,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import element_of, element_type_of, tensor
 from ranvier.dialects.weights import STORE
-from ranvier.passes.dataflow import main_block
+from ranvier.passes.analysis.dataflow import main_block
 from ranvier.passes.legalize.integers import CHECKED, RANGE, narrow_integers
 
 Array = np.ndarray[Any, np.dtype[Any]]

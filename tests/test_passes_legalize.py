@@ -16,7 +16,7 @@ from ranvier.backend.reference import Executor
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import element_type_of, tensor, type_of
-from ranvier.passes.dataflow import main_block
+from ranvier.passes.analysis.dataflow import main_block
 from ranvier.passes.legalize import DECOMPOSITIONS, legalize
 from ranvier.passes.legalize.decomposition import AnyDecomposition
 

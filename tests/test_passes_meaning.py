@@ -17,12 +17,12 @@ from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import NARROW_FLOATS, element_of, tensor
+from ranvier.passes.analysis.dataflow import is_constant_source, main_block
+from ranvier.passes.analysis.operators import count_operators, framework_ops
 from ranvier.passes.cast_bf16 import MODES, cast_bf16
-from ranvier.passes.dataflow import is_constant_source, main_block
 from ranvier.passes.fold_batch_norm import fold_batch_norm
 from ranvier.passes.fold_constants import fold_constants
 from ranvier.passes.legalize import legalize
-from ranvier.passes.operators import count_operators, framework_ops
 from ranvier.passes.partition_pipeline import partition_pipeline
 from ranvier.passes.segment import segment
 from ranvier.passes.simplify_shapes import simplify_shapes

@@ -19,10 +19,10 @@ from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import NARROW_FLOATS, element_of, tensor
+from ranvier.passes.analysis.dataflow import constant_ops, main_block
+from ranvier.passes.analysis.operators import count_operators, host_ops
 from ranvier.passes.cast_bf16 import cast_bf16
-from ranvier.passes.dataflow import constant_ops, main_block
 from ranvier.passes.errors import PassError
-from ranvier.passes.operators import count_operators, host_ops
 from ranvier.passes.segment import assign_levels, segment
 from ranvier.passes.simplify_shapes import simplify_shapes
 

@@ -24,7 +24,7 @@ from ranvier.backend.reference import main_of
 from ranvier.dialects.diagnostics import CodedError
 from ranvier.dialects.interfaces import ReferenceSemantics
 from ranvier.importers.registry import import_model
-from ranvier.passes.dataflow import constant_ops
+from ranvier.passes.analysis.dataflow import constant_ops
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.passes.target import Target
 

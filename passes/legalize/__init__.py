@@ -18,7 +18,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
-from ranvier.passes.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
+from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
     contraction_transposed,
@@ -33,7 +33,7 @@ from ranvier.passes.legalize import (
 )
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Emitter
 from ranvier.passes.legalize.integers import narrow_integers
-from ranvier.passes.patterns import apply_patterns
+from ranvier.passes.rewriting.patterns import apply_patterns
 from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (

@@ -28,7 +28,7 @@ from ranvier.dialects.interfaces import Array, ints
 from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.shape import MovementOp
 from ranvier.dialects.nn.types import TensorOp, element_of, shape_of, size_of, ui8
-from ranvier.passes.dataflow import main_block, remove_dead_ops
+from ranvier.passes.analysis.dataflow import main_block, remove_dead_ops
 from ranvier.passes.target import Target
 
 RANGE, CHECKED = "ranvier.range", "ranvier.checked"

@@ -45,7 +45,7 @@ from ranvier.estimates import (
     with_simulation,
 )
 from ranvier.importers.registry import import_model
-from ranvier.passes.operators import HostOp, OperatorCounts, count_operators, host_ops
+from ranvier.passes.analysis.operators import HostOp, OperatorCounts, count_operators, host_ops
 from ranvier.passes.pipelines import default_pipeline, parse_pipeline, run_pipeline
 from ranvier.passes.target import load_target
 

@@ -23,11 +23,11 @@ from xdsl.passes import ModulePass
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.types import type_of
-from ranvier.passes.balance import Profile, cut
-from ranvier.passes.dataflow import bytes_of, constant_ops, expression
+from ranvier.passes.analysis.dataflow import bytes_of, constant_ops, expression
+from ranvier.passes.analysis.operators import segments_of
 from ranvier.passes.errors import PassError
-from ranvier.passes.operators import segments_of
-from ranvier.passes.outline import Outliner
+from ranvier.passes.partition_pipeline.balance import Profile, cut
+from ranvier.passes.rewriting.outline import Outliner
 from ranvier.passes.target import Target, target_of
 
 RELOAD_SECONDS_PER_BYTE = 1 / 50e9

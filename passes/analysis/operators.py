@@ -21,9 +21,9 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Operation
 
 from ranvier.dialects import graph, nn
-from ranvier.passes.dataflow import constant_ops, main_block
-from ranvier.passes.implicit_casts import is_implicit
-from ranvier.passes.patterns import location_parts
+from ranvier.passes.analysis.dataflow import constant_ops, main_block
+from ranvier.passes.rewriting.implicit_casts import is_implicit
+from ranvier.passes.rewriting.patterns import location_parts
 
 
 @dataclass(frozen=True)

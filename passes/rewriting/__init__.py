@@ -1,0 +1,1 @@
+"""Ways to change a module that several passes share."""
