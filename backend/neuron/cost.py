@@ -85,8 +85,9 @@ def dma_cost(instruction: Instruction) -> DmaCost:
     A descriptor holds up to four nested strides on each side, and belongs to one partition. Each
     run of bytes that is contiguous on both sides takes at least a burst of memory.
     """
-    if instruction.op is nc.GatherOp:
-        return _gather_cost(instruction.operands["dst"])
+    if instruction.op in (nc.GatherOp, nc.ScatterOp):
+        rows = "dst" if instruction.op is nc.GatherOp else "src"
+        return _indirect_cost(instruction.operands[rows])
     operands = list(instruction.operands.values())
     nbytes = max(operand.nbytes for operand in operands)
     elements = operands[0].access.size
@@ -102,11 +103,11 @@ def dma_cost(instruction: Instruction) -> DmaCost:
     return DmaCost(nbytes, moved, max(nested, ceil(moved / DESCRIPTOR_BYTES)))
 
 
-def _gather_cost(dst: Operand) -> DmaCost:
-    """A descriptor for each row, which a partition receives. Their making is not published."""
-    row = dst.nbytes // dst.access.partitions
-    moved = dst.access.partitions * max(BURST_BYTES, row)
-    return DmaCost(dst.nbytes, moved, max(dst.access.partitions, ceil(moved / DESCRIPTOR_BYTES)))
+def _indirect_cost(rows: Operand) -> DmaCost:
+    """A descriptor for the row of each partition. Their making is not published."""
+    partitions = rows.access.partitions
+    moved = partitions * max(BURST_BYTES, rows.nbytes // partitions)
+    return DmaCost(rows.nbytes, moved, max(partitions, ceil(moved / DESCRIPTOR_BYTES)))
 
 
 def _is_partition(dim: tuple[int, int]) -> bool:

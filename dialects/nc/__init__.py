@@ -12,6 +12,7 @@ from ranvier.dialects.nc.act import ActivationOp as ActivationOp
 from ranvier.dialects.nc.dma import DmaOp as DmaOp
 from ranvier.dialects.nc.dma import GatherOp as GatherOp
 from ranvier.dialects.nc.dma import ReceiveOp as ReceiveOp
+from ranvier.dialects.nc.dma import ScatterOp as ScatterOp
 from ranvier.dialects.nc.dma import SendOp as SendOp
 from ranvier.dialects.nc.dve import CopyOp as CopyOp
 from ranvier.dialects.nc.dve import CopyPredicatedOp as CopyPredicatedOp

@@ -61,18 +61,43 @@ class GatherOp(TransferOp):
 
     @classmethod
     def check(cls, views: Views, fields: Fields) -> None:
-        spaces(cls.name, views, "src", Space.DRAM)
-        spaces(cls.name, views, "dst", Space.SBUF)
-        spaces(cls.name, views, "index", Space.SBUF)
-        per_partition(cls.name, views, "index", "dst")
-        if views["index"].element != i32:
-            raise VerifyException(f"{cls.name} index is of i32, got {views['index'].element}")
-        source, target = views["src"].access, views["dst"].access
-        if source.free_size != source.counts[0] * target.free_size:
-            raise VerifyException(
-                f"{cls.name} picks rows of {source.free_size // source.counts[0]} elements into "
-                f"{target.free_size}"
-            )
+        check_rows(cls.name, views, table="src", rows="dst")
+
+
+@irdl_op_definition
+class ScatterOp(TransferOp):
+    """Copy each partition of `src` to one row of `dst`, picked by the partition's `index`.
+
+    Rows are as in `nc.dma_gather`. Of partitions with the same index one wins. Source: dma_copy with
+    dynamic indices, which is a gather or a scatter and checks bounds.
+    """
+
+    name = "nc.dma_scatter"
+    OPCODE: ClassVar[int] = 44
+
+    dst = operand_def()
+    src = operand_def()
+    index = operand_def()
+
+    @classmethod
+    def check(cls, views: Views, fields: Fields) -> None:
+        check_rows(cls.name, views, table="dst", rows="src")
+
+
+def check_rows(name: str, views: Views, *, table: str, rows: str) -> None:
+    """A row of the table in DRAM for each partition, with its index. Raises VerifyException."""
+    spaces(name, views, table, Space.DRAM)
+    spaces(name, views, rows, Space.SBUF)
+    spaces(name, views, "index", Space.SBUF)
+    per_partition(name, views, "index", rows)
+    if views["index"].element != i32:
+        raise VerifyException(f"{name} index is of i32, got {views['index'].element}")
+    whole, chip = views[table].access, views[rows].access
+    if whole.free_size != whole.counts[0] * chip.free_size:
+        raise VerifyException(
+            f"{name} pairs rows of {whole.free_size // whole.counts[0]} elements with "
+            f"{chip.free_size}"
+        )
 
 
 @irdl_op_definition

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, i32, i64
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
@@ -229,9 +229,10 @@ class OneHotOp(TensorOp):
 
 @irdl_op_definition
 class TopKOp(TensorOp):
-    """The `k` largest (or smallest) elements along an axis, in order, and where they stand (i64).
+    """The `k` largest (or smallest) elements along an axis, in order, and where they stand, as i64
+    or i32.
 
-    Of equal elements the first comes first.
+    Of equal elements the first comes first. NaN is larger than any number, as in NumPy.
     """
 
     name = "nn.top_k"
@@ -251,6 +252,9 @@ class TopKOp(TensorOp):
             raise VerifyException(f"{self.operand.type} has no {k} elements along axis {axis}")
         taken = (*shape[:axis], k, *shape[axis + 1 :])
         return (tensor(taken, element_of(self.operand)), tensor(taken, i64))
+
+    def element_types_agree(self, inferred: Attribute, declared: Attribute) -> bool:
+        return inferred == declared or (inferred, declared) == (i64, i32)
 
     def evaluate(self, *operands: Array) -> tuple[Array, ...]:
         x, axis = operands[0], int(self.get("axis"))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, IntegerAttr, i64
+from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, IntegerAttr, i32, i64
+from xdsl.ir import Attribute
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
@@ -150,7 +151,10 @@ class ReduceLogSumExpOp(ReduceOp):
 
 
 class ArgOp(TensorOp):
-    """Where along one axis an extreme stands, as i64; the first such place, or the last."""
+    """Where along one axis an extreme stands, as i64 or i32; the first such place, or the last.
+
+    A NaN is the extreme of what it is among, as in NumPy.
+    """
 
     operand = operand_def()
     result = result_def()
@@ -166,6 +170,9 @@ class ArgOp(TensorOp):
         if not shape[axis]:
             raise VerifyException(f"axis {axis} of {self.operand.type} has no elements")
         return (tensor(kept, i64),)
+
+    def element_types_agree(self, inferred: Attribute, declared: Attribute) -> bool:
+        return declared in (i32, i64)
 
     def evaluate(self, *operands: Array) -> Array:
         x, axis = operands[0], int(self.get("axis"))

@@ -27,7 +27,7 @@ from ranvier.dialects.diagnostics import CallerError
 from ranvier.dialects.interfaces import Array, ints
 from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.shape import MovementOp
-from ranvier.dialects.nn.types import TensorOp, element_of, shape_of, size_of, ui8
+from ranvier.dialects.nn.types import TensorOp, element_of, is_float, shape_of, size_of, tensor, ui8
 from ranvier.passes.analysis.dataflow import main_block, remove_dead_ops
 from ranvier.passes.target import Target
 
@@ -108,7 +108,11 @@ class Narrowing:
         if isinstance(op, nn.CastOp):
             twin: TensorOp = nn.CastOp(operands[0], i32 if op.to == i64 else op.to)
         else:
-            twin = op.rebuilt(*operands)
+            types = [
+                tensor(shape_of(result), i32 if element_of(result) == i64 else element_of(result))
+                for result in op.results
+            ]
+            twin = op.rebuilt(*operands, result_types=types)
         if self._target.why_unsupported(twin) is not None:
             twin.drop_all_references()  # on the host it keeps the model's own type
             return
@@ -180,6 +184,14 @@ def counted(op: TensorOp) -> Iterable[SSAValue]:
         return ()
     if isinstance(op, nn.SelectOp):
         return op.operands[1:]
+    if isinstance(op, nn.ScatterElementsOp | nn.ScatterNdOp):
+        return op.operands[0], op.operands[2]
+    if isinstance(op, nn.TopKOp):
+        return () if is_float(element_of(op.operand)) else op.operands
+    if isinstance(op, nn.ReverseSequenceOp):
+        return op.operands[:1]
+    if isinstance(op, nn.OneHotOp):
+        return op.operands[1:]
     if isinstance(op, nn.GatherOp | nn.GatherElementsOp | nn.GatherNdOp):
         return op.operands[:1]
     return op.operands
@@ -192,6 +204,24 @@ def union(op: TensorOp, operands: list[Interval]) -> Interval:
 def padded(op: TensorOp, operands: list[Interval]) -> Interval:
     fill = int(op.get("value", 0.0))
     return union(op, [*operands, (fill, fill)])
+
+
+def taken(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Values of the operand, and positions in it."""
+    return union(op, [*operands, position(op, operands)])
+
+
+def scattered(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Combined values have no bounds without those of the indices."""
+    if op.get("reduction") in ("add", "mul"):
+        return I32[0] - 1, I32[1] + 1
+    return union(op, operands)
+
+
+def running(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    terms = shape_of(op.operands[0])[op.get("axis")]
+    return terms * min(low, 0), terms * max(high, 0)
 
 
 def position(op: TensorOp, operands: list[Interval]) -> Interval:
@@ -250,6 +280,12 @@ RULES: dict[type[Operation], Rule] = {
     nn.AbsOp: magnitude,
     nn.ClampOp: clamped,
     nn.ReduceSumOp: summed,
+    nn.CumSumOp: running,
+    nn.ScatterElementsOp: scattered,
+    nn.ScatterNdOp: scattered,
+    nn.ReverseSequenceOp: union,
+    nn.TopKOp: taken,
+    nn.OneHotOp: union,
     nn.ArgMaxOp: position,
     nn.ArgMinOp: position,
 }
@@ -261,10 +297,9 @@ COMPARISONS = (
     nn.GreaterOp,
     nn.GreaterEqualOp,
 )
-ALWAYS_WIDE = (nn.ArgMaxOp, nn.ArgMinOp, nn.ClampOp)  # by definition, or by their bounds
+ALWAYS_WIDE = (nn.ClampOp,)  # by its bounds
 NARROWED: tuple[type[Operation], ...] = (
     *COMPARISONS,
-    nn.OneHotOp,
     *(kind for kind in RULES if kind not in ALWAYS_WIDE),
 )
 """Ops that exist on i32: what they give is i32 then, where it was i64."""

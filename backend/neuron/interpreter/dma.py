@@ -10,11 +10,11 @@ from collections import deque
 
 import numpy as np
 
-from ranvier.backend.neuron.interpreter.core import CoreState, Issue
+from ranvier.backend.neuron.interpreter.core import CoreState, Fetch, Issue
 from ranvier.backend.neuron.interpreter.faults import MachineFault
 from ranvier.backend.neuron.interpreter.layout import align, shape_of
 from ranvier.backend.neuron.interpreter.values import saturated
-from ranvier.backend.neuron.program import Instruction
+from ranvier.backend.neuron.program import Instruction, Operand
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 
@@ -41,25 +41,47 @@ def bind_dma(state: CoreState, instruction: Instruction) -> Issue:
 
 def bind_gather(state: CoreState, instruction: Instruction) -> Issue:
     """The row of `src` that each partition's index names. Raises CallerError for no such row."""
-    table = instruction.operands["src"]
-    rows = table.access.counts[0]
-    fetch = state.fetch(table, state.layout(table))
-    index = instruction.operands["index"]
-    pick = state.fetch(index, state.layout(index))
-    target = instruction.operands["dst"]
-    write = state.fetch(target, state.layout(target))
+    table, target = instruction.operands["src"], instruction.operands["dst"]
+    fetch, write = state.fetch(table, state.layout(table)), state.fetch(target, state.layout(target))
+    pick = _indices(state, instruction.operands["index"], table)
 
     def issue() -> None:
-        picked = pick().reshape(-1)
+        out = write()
+        move(out, fetch()[pick()].reshape(out.shape))
+
+    return issue
+
+
+def bind_scatter(state: CoreState, instruction: Instruction) -> Issue:
+    """Each partition to the row of `dst` that its index names. Raises CallerError as a gather."""
+    table, source = instruction.operands["dst"], instruction.operands["src"]
+    fetch, read = state.fetch(table, state.layout(table)), state.fetch(source, state.layout(source))
+    pick = _indices(state, instruction.operands["index"], table)
+    shape = (source.access.partitions, *table.access.counts[1:])
+    cast = np.empty(shape, table.dtype)
+
+    def issue() -> None:
+        move(cast, read().reshape(shape))
+        fetch()[pick()] = cast
+
+    return issue
+
+
+def _indices(state: CoreState, index: Operand, table: Operand) -> Fetch:
+    """A function that gives the row of each partition, or raises CallerError."""
+    rows = table.access.counts[0]
+    fetch = state.fetch(index, state.layout(index))
+
+    def pick() -> Array:
+        picked = fetch().reshape(-1)
         wrong = picked[(picked < -rows) | (picked >= rows)]
         if wrong.size:
             raise CallerError(
                 Code.INPUT_RANGE, f"index {wrong[0]} is outside a table of {rows} rows"
             )
-        out = write()
-        move(out, fetch()[picked].reshape(out.shape))
+        return picked
 
-    return issue
+    return pick
 
 
 def bind_send(state: CoreState, instruction: Instruction) -> Issue:

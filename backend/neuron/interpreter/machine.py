@@ -54,6 +54,7 @@ BINDERS: dict[type[nc.InstructionOp], Callable[[CoreState, Instruction], Issue]]
     nc.CopyPredicatedOp: dve.bind_copy_predicated,
     nc.DmaOp: dma.bind_dma,
     nc.GatherOp: dma.bind_gather,
+    nc.ScatterOp: dma.bind_scatter,
     nc.SendOp: dma.bind_send,
     nc.ReceiveOp: dma.bind_receive,
 }
@@ -105,7 +106,9 @@ def work_of(instruction: Instruction) -> Counters:
         moving = instruction.operands["moving"].access
         columns = instruction.operands["stationary"].access.free_size
         return Counters(macs=moving.size * columns, instructions=1)
-    written = sum(instruction.operands[role].access.size for role in instruction.writes())
+    # A scatter writes the rows that it brings, not all of its table.
+    roles = ("src",) if instruction.op is nc.ScatterOp else instruction.writes()
+    written = sum(instruction.operands[role].access.size for role in roles)
     steps = (instruction.fields.get("op0"), instruction.fields.get("op1"))
     if instruction.op is nc.ScalarTensorTensorOp and steps == ("mult", "add"):
         return Counters(macs=written, instructions=1)

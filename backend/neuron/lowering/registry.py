@@ -32,6 +32,7 @@ FAMILIES = (
     "pooling",
     "shape",
     "indexing",
+    "indexing_scatter",
 )
 FLOATS = (f32, bf16, f16)
 HELD = (*FLOATS, i32, i8, ui8, i1)
