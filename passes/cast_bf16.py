@@ -22,7 +22,7 @@ from xdsl.passes import ModulePass
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import HasPrecision, Precision
-from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, type_of
+from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, shape_of, tensor, type_of
 from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
 from ranvier.passes.errors import PassError
 
@@ -109,7 +109,12 @@ class Caster:
         """Cast every f32 operand; f32 results become narrow and are cast back."""
         if not any(element_of(operand) == f32 for operand in op.operands):
             return
-        self._replace(op, op.rebuilt(*(self._twin(op, operand) for operand in op.operands)))
+        types = [
+            tensor(shape_of(result), self._narrow) if element_of(result) == f32 else type_of(result)
+            for result in op.results
+        ]
+        operands = [self._twin(op, operand) for operand in op.operands]
+        self._replace(op, op.rebuilt(*operands, result_types=types))
 
     def _replace(self, op: TensorOp, new: TensorOp) -> None:
         block = op.parent

@@ -243,7 +243,7 @@ class TopKOp(TensorOp):
     k = prop_def(IntegerAttr)
     largest = prop_def(BoolAttr)
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def infer(self) -> Sequence[Tensor]:
         shape, axis, k = shape_of(self.operand), int(self.get("axis")), int(self.get("k"))

@@ -129,7 +129,7 @@ class HardmaxOp(TensorOp):
     result = result_def()
     axis = prop_def(IntegerAttr)
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def infer(self) -> Sequence[Tensor]:
         check_axes((self.get("axis"),), len(shape_of(self.operand)))

@@ -162,7 +162,7 @@ class ArgOp(TensorOp):
     keepdims = prop_def(BoolAttr)
     last = prop_def(BoolAttr)
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def infer(self) -> Sequence[Tensor]:
         shape, axis = shape_of(self.operand), int(self.get("axis"))

@@ -33,6 +33,8 @@ FAMILIES = (
     "shape",
     "indexing",
     "indexing_scatter",
+    "indexing_top_k",
+    "reduction_arg",
 )
 FLOATS = (f32, bf16, f16)
 HELD = (*FLOATS, i32, i8, ui8, i1)
