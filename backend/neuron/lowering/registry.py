@@ -35,6 +35,7 @@ FAMILIES = (
     "indexing_scatter",
     "indexing_top_k",
     "reduction_arg",
+    "reduction_scan",
 )
 FLOATS = (f32, bf16, f16)
 HELD = (*FLOATS, i32, i8, ui8, i1)
