@@ -11,6 +11,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, tra
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work
 from ranvier.dialects.nn.shapes import check_axes
 from ranvier.dialects.nn.types import (
@@ -26,7 +27,11 @@ from ranvier.dialects.nn.types import (
 
 @irdl_op_definition
 class GatherOp(TensorOp):
-    """Slices of the operand at `indices` along `axis`; an index is in `-size <= index < size`."""
+    """Slices of the operand at `indices` along `axis`.
+
+    Here and in all ops of indices, one is in `-size <= index < size`, and a negative one counts from
+    the end. Others raise CallerError: ONNX calls them an error.
+    """
 
     name = "nn.gather"
     operand = operand_def()
@@ -45,7 +50,8 @@ class GatherOp(TensorOp):
         return (tensor(picked, element_of(self.operand)),)
 
     def evaluate(self, *operands: Array) -> Array:
-        return np.take(operands[0], operands[1], int(self.get("axis")))
+        axis = int(self.get("axis"))
+        return np.take(operands[0], checked(operands[1], operands[0].shape[axis]), axis)
 
     def work(self) -> Work:
         return Work()
@@ -68,7 +74,9 @@ class GatherElementsOp(TensorOp):
         return (tensor(shape_of(self.indices), element_of(self.operand)),)
 
     def evaluate(self, *operands: Array) -> Array:
-        return operands[0][element_places(operands[1], int(self.get("axis")))]
+        axis = int(self.get("axis"))
+        indices = checked(operands[1], operands[0].shape[axis])
+        return operands[0][element_places(indices, axis)]
 
     def work(self) -> Work:
         return Work()
@@ -102,8 +110,9 @@ class GatherNdOp(TensorOp):
 
     def evaluate(self, *operands: Array) -> Array:
         x, places = operands
-        batch = np.indices(places.shape[:-1])[: int(self.get("batch"))]
-        return x[(*batch, *np.moveaxis(places, -1, 0))]
+        depth = int(self.get("batch"))
+        batch = np.indices(places.shape[:-1])[:depth]
+        return x[(*batch, *checked_parts(places, x.shape[depth:]))]
 
     def work(self) -> Work:
         return Work()
@@ -169,7 +178,9 @@ class ScatterElementsOp(ScatterOp):
 
     def evaluate(self, *operands: Array) -> Array:
         x, indices, updates = operands
-        return self.scattered(x, element_places(indices, int(self.get("axis"))), updates)
+        axis = int(self.get("axis"))
+        places = element_places(checked(indices, x.shape[axis]), axis)
+        return self.scattered(x, places, updates)
 
 
 @irdl_op_definition
@@ -187,7 +198,7 @@ class ScatterNdOp(ScatterOp):
 
     def evaluate(self, *operands: Array) -> Array:
         x, indices, updates = operands
-        return self.scattered(x, tuple(np.moveaxis(indices, -1, 0)), updates)
+        return self.scattered(x, checked_parts(indices, x.shape), updates)
 
 
 @irdl_op_definition
@@ -299,7 +310,7 @@ class ReverseSequenceOp(TensorOp):
         steps = np.arange(x.shape[1])
         lengths = operands[1][:, None]
         order = np.where(steps < lengths, lengths - 1 - steps, steps)
-        taken = x[np.arange(x.shape[0])[:, None], order]
+        taken = x[np.arange(x.shape[0])[:, None], checked(order, x.shape[1])]
         return np.moveaxis(taken, (0, 1), (batch, axis))
 
     def work(self) -> Work:
@@ -321,6 +332,22 @@ def check_element_indices(operand: SSAValue, indices: SSAValue, axis: int) -> No
     )
     if not fits:
         raise VerifyException(f"{indices.type} does not index the elements of {operand.type}")
+
+
+def checked(indices: Array, size: int) -> Array:
+    """The indices, if all are in `-size <= index < size`. Raises CallerError with one that is not."""
+    wrong = indices[(indices < -size) | (indices >= size)]
+    if wrong.size:
+        raise CallerError(
+            Code.INPUT_RANGE, f"index {wrong.reshape(-1)[0]} is outside a dimension of {size}"
+        )
+    return indices
+
+
+def checked_parts(tuples: Array, shape: Sequence[int]) -> tuple[Array, ...]:
+    """The parts of index tuples, each inside its own dimension. Raises CallerError as `checked`."""
+    parts = np.moveaxis(tuples, -1, 0)
+    return tuple(checked(part, size) for part, size in zip(parts, shape, strict=False))
 
 
 def element_places(indices: Array, axis: int) -> tuple[Array, ...]:

@@ -14,7 +14,7 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.constant import DENSE_LIMIT
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import element_of, is_float, shape_of
-from ranvier.importers.onnx.node import Node, onnx_op
+from ranvier.importers.onnx.node import Node, NotInNn, onnx_op
 from ranvier.importers.semantics import Run, evenly_spaced, normal_axis
 
 
@@ -46,6 +46,20 @@ def rearranged(node: Node, value: SSAValue, axis: int, run: Run, shape: Shape) -
     ones = [1 if place is None else run.sizes[place] for place in run.order]
     spread = node.build(nn.ReshapeOp(moved, shape=(*before, *ones, *after)))
     return node.build(nn.BroadcastOp(spread, shape=(*before, *shape, *after)))
+
+
+@onnx_op("Compress")
+def import_compress(node: Node) -> SSAValue:
+    """A gather of the places where a constant condition holds; without an axis, of all elements."""
+    condition = node.builder.constant_of(node.operand(1))
+    if condition is None:
+        raise NotInNn  # how many elements there are depends on the condition
+    value, axis = node.operand(0), node.attribute("axis")
+    if axis is None:
+        value = node.build(nn.ReshapeOp(value, shape=(prod(node.shape()),)))
+    axis = normal_axis(axis or 0, len(shape_of(value)))
+    places = node.build_constant(np.flatnonzero(condition))
+    return node.build(nn.GatherOp(value, places, axis=axis))
 
 
 @onnx_op("GatherElements")

@@ -70,8 +70,9 @@ def legalize(
 ) -> None:
     """Narrow integers, decompose unsupported ops, and write the target's name into the module."""
     set_target(module, target)
-    narrow_integers(module, target)
-    apply_patterns(module, [DecomposeUnsupported(target, decompositions)], recursive=False)
+    decompose = DecomposeUnsupported(target, decompositions)
+    narrow_integers(module, decompose.runs)
+    apply_patterns(module, [decompose], recursive=False)
     for block in tensor_blocks(module):
         remove_dead_ops(block)
 
@@ -93,6 +94,14 @@ class DecomposeUnsupported(RewritePattern):
         for decomposition in decompositions:
             for op_type in decomposition.op_types:
                 self._by_type.setdefault(op_type, []).append(decomposition)
+
+    def runs(self, op: Operation) -> bool:
+        """Whether the target has an op, or all that it decomposes into."""
+        if self._target.why_unsupported(op) is None:
+            return True
+        if (legal := self._legal(op, frozenset())) is not None:
+            discard(legal.ops)
+        return legal is not None
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
         if type(op) not in self._by_type or self._target.why_unsupported(op) is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
+from ranvier.dialects.nn.types import shape_of
 from ranvier.passes.legalize.decomposition import (
     AnyDecomposition,
     Decomposition,
@@ -14,6 +16,9 @@ from ranvier.passes.legalize.decomposition import (
     constant_array,
     slice_along,
 )
+
+Run: TypeAlias = tuple[int, int, int]
+"""Start, count and step; a step of 0 repeats one place."""
 
 PIECES = 16
 """A gather of more runs of indices than this stays a gather."""
@@ -24,49 +29,48 @@ class GatherByConstant(Decomposition[nn.GatherOp]):
 
     def decompose(self, op: nn.GatherOp, emit: Emitter) -> SSAValue | None:
         indices, axis = constant_array(op.indices), int(op.get("axis"))
-        shape = shape_of(op.operand)
-        if indices is None or not indices.size:
+        size = shape_of(op.operand)[axis]
+        # An index that is out of range is left to the gather, which refuses it.
+        if (
+            indices is None
+            or not indices.size
+            or not (-size <= indices.min() <= indices.max() < size)
+        ):
             return None
-        runs = equal_steps([int(i) % shape[axis] for i in indices.reshape(-1)])
+        runs = equal_steps([int(i) % size for i in indices.reshape(-1)])
         if len(runs) > PIECES:
             return None
-        parts = [emit(slice_along(op.operand, axis, *run)) for run in runs]
-        joined = parts[0] if len(parts) == 1 else emit(nn.ConcatOp(*parts, axis=axis))
+        joined = concat_of_runs(op.operand, axis, runs, emit)
         return emit(nn.ReshapeOp(joined, shape=shape_of(op.result)))
 
 
-def equal_steps(indices: list[int]) -> list[tuple[int, int, int]]:
-    """Indices as runs of `start, count, step`; the step is 1 or more."""
-    runs: list[tuple[int, int, int]] = []
+def concat_of_runs(x: SSAValue, axis: int, runs: Sequence[Run], emit: Emitter) -> SSAValue:
+    """The elements along an axis that runs name, run after run."""
+    parts: list[SSAValue] = []
+    for start, count, step in runs:
+        if step:
+            parts.append(emit(slice_along(x, axis, start, count, step)))
+            continue
+        one = emit(slice_along(x, axis, start, 1))
+        shape = tuple(count if d == axis else size for d, size in enumerate(shape_of(one)))
+        parts.append(emit(nn.BroadcastOp(one, shape=shape)))
+    return parts[0] if len(parts) == 1 else emit(nn.ConcatOp(*parts, axis=axis))
+
+
+def equal_steps(indices: Sequence[int]) -> list[Run]:
+    """Indices as runs of `start, count, step`; of two steps that a place fits, it takes the first."""
+    runs: list[Run] = []
     for index in indices:
         if runs:
             start, count, step = runs[-1]
-            if count == 1 and index > start:
+            if count == 1:
                 runs[-1] = (start, 2, index - start)
                 continue
-            if count > 1 and index == start + count * step:
+            if index == start + count * step:
                 runs[-1] = (start, count + 1, step)
                 continue
         runs.append((index, 1, 1))
     return runs
 
 
-class DecomposeOneHot(Decomposition[nn.OneHotOp]):
-    """`one_hot(i) -> select(p == [0, 1, …], on, off)` with `p = select(i < 0, i + depth, i)`"""
-
-    def decompose(self, op: nn.OneHotOp, emit: Emitter) -> SSAValue | None:
-        axis, depth, indices = int(op.get("axis")), int(op.get("depth")), op.indices
-        dtype = dtype_of(element_of(indices))
-        if depth * dtype.itemsize > nn.constant.DENSE_LIMIT:
-            return None
-        shape = shape_of(indices)
-        column = emit(nn.ReshapeOp(indices, shape=(*shape[:axis], 1, *shape[axis:])))
-        negative = emit(nn.LessOp(column, emit.scalar(0, column)))
-        from_end = emit(nn.AddOp(column, emit.scalar(depth, column)))
-        place = emit(nn.SelectOp(negative, from_end, column))
-        places = np.arange(depth, dtype=dtype).reshape(-1, *(1,) * (len(shape) - axis))
-        equal = emit(nn.EqualOp(place, emit(nn.ConstantOp(places))))
-        return emit(nn.SelectOp(equal, op.on, op.off))
-
-
-DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (GatherByConstant(), DecomposeOneHot())
+DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (GatherByConstant(),)

@@ -29,7 +29,6 @@ from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.shape import MovementOp
 from ranvier.dialects.nn.types import TensorOp, element_of, is_float, shape_of, size_of, tensor, ui8
 from ranvier.passes.analysis.dataflow import main_block, remove_dead_ops
-from ranvier.passes.target import Target
 
 RANGE, CHECKED = "ranvier.range", "ranvier.checked"
 
@@ -40,19 +39,24 @@ I32: Interval = (-(1 << 31), (1 << 31) - 1)
 OF_TYPE: dict[Attribute, Interval] = {i1: (0, 1), i8: (-128, 127), ui8: (0, 255), i32: I32}
 
 
-def narrow_integers(module: ModuleOp, target: Target) -> None:
-    """Rewrite every op of `@main` that the target runs on i32 and whose i64 values fit it."""
+def narrow_integers(module: ModuleOp, runs: Callable[[Operation], bool]) -> None:
+    """Rewrite every op of `@main` whose i64 values fit i32, if the target runs it on i32.
+
+    `runs` says so of an op that is in no block.
+    """
     if (block := main_block(module)) is not None:
-        Narrowing(block, Weights(module), target).run()
+        Narrowing(block, Weights(module), runs).run()
         remove_dead_ops(block)
 
 
 class Narrowing:
     """One walk over a block: the interval of each integer, and the i32 twin of each i64 value."""
 
-    def __init__(self, block: Block, weights: Weights, target: Target) -> None:
+    def __init__(
+        self, block: Block, weights: Weights, runs: Callable[[Operation], bool]
+    ) -> None:
         self._block = block
-        self._target = target
+        self._runs = runs
         self._weights = weights
         self._intervals: dict[SSAValue, Interval] = {}
         self._twins: dict[SSAValue, SSAValue] = {}
@@ -113,7 +117,7 @@ class Narrowing:
                 for result in op.results
             ]
             twin = op.rebuilt(*operands, result_types=types)
-        if self._target.why_unsupported(twin) is not None:
+        if not self._runs(twin):
             twin.drop_all_references()  # on the host it keeps the model's own type
             return
         twin.location = op.location

@@ -5,10 +5,11 @@ from __future__ import annotations
 from math import prod
 
 import ml_dtypes
+from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
+from ranvier.dialects.nn.types import dtype_of, element_of, shape_of, tensor
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Decomposition, Emitter
 
 
@@ -37,6 +38,17 @@ class DecomposeSoftmax(Decomposition[nn.SoftmaxOp]):
         powers = emit(nn.ExpOp(emit(nn.SubOp(op.operand, largest))))
         total = emit(nn.ReduceSumOp(powers, axes=axes, keepdims=True))
         return emit(nn.DivOp(powers, total))
+
+
+class DecomposeHardmax(Decomposition[nn.HardmaxOp]):
+    """`hardmax(x) -> one_hot(arg_max(x))`"""
+
+    def decompose(self, op: nn.HardmaxOp, emit: Emitter) -> SSAValue:
+        axis, shape = int(op.get("axis")), shape_of(op.operand)
+        place = tensor((*shape[:axis], *shape[axis + 1 :]), i32)
+        best = nn.ArgMaxOp(op.operand, axis=axis, keepdims=False, last=False, result_types=[place])
+        on, off = (emit.scalar(value, op.operand) for value in (1, 0))
+        return emit(nn.OneHotOp(emit(best), on, off, axis=axis, depth=shape[axis]))
 
 
 class DecomposeLogSoftmax(Decomposition[nn.LogSoftmaxOp]):
@@ -134,6 +146,7 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     DecomposeBatchNorm(),
     DecomposeSoftmax(),
     DecomposeLogSoftmax(),
+    DecomposeHardmax(),
     DecomposeLayerNorm(),
     DecomposeRmsNorm(),
     DecomposeGroupNorm(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -14,14 +15,15 @@ from ranvier.passes.legalize.decomposition import (
     AnyDecomposition,
     Decomposition,
     Emitter,
-    slice_along,
 )
+from ranvier.passes.legalize.indexing import concat_of_runs, equal_steps
 
 
 class DecomposePad(Decomposition[nn.PadOp]):
-    """`pad(x, reflect | edge | wrap) -> concat(x's own slices, x)`, one dimension after another
+    """`pad(x, reflect | edge | wrap) -> concat(runs of x)`, one dimension after another
 
-    Cropping is a slice, and comes first.
+    NumPy pads the places of a dimension; runs of equal steps among them are slices and repetitions.
+    Cropping comes first.
     """
 
     def decompose(self, op: nn.PadOp, emit: Emitter) -> SSAValue | None:
@@ -29,45 +31,17 @@ class DecomposePad(Decomposition[nn.PadOp]):
         if mode == "constant":
             return None
         x = _cropped(op.operand, low, high, emit)
-        for axis, (before, after) in enumerate(zip(low, high, strict=True)):
+        for axis, margins in enumerate(zip(low, high, strict=True)):
+            before, after = (max(0, amount) for amount in margins)
             size = shape_of(x)[axis]
-            if max(before, after) > (size - 1 if mode == "reflect" else size) and mode != "edge":
+            if not before and not after:
+                continue
+            if not size:
                 return None
-            if size == 0 and max(before, after) > 0:
-                return None
-            parts = [
-                *([emit(margin(x, axis, mode, before, last=False))] if before > 0 else []),
-                x,
-                *([emit(margin(x, axis, mode, after, last=True))] if after > 0 else []),
-            ]
-            if mode == "edge":
-                parts = _repeated(parts, before, after)
-            if len(parts) > 1:
-                x = emit(nn.ConcatOp(*parts, axis=axis))
+            pad: Any = mode
+            places = np.pad(np.arange(size), (before, after), mode=pad)
+            x = concat_of_runs(x, axis, equal_steps(places.tolist()), emit)
         return x
-
-
-def margin(x: SSAValue, axis: int, mode: str, amount: int, *, last: bool) -> nn.SliceOp:
-    """What stands before (or after) `x` along an axis; for `edge` one element of it."""
-    size = shape_of(x)[axis]
-    match mode, last:
-        case "reflect", False:
-            start, count, step = amount, amount, -1
-        case "reflect", _:
-            start, count, step = size - 2, amount, -1
-        case "wrap", False:
-            start, count, step = size - amount, amount, 1
-        case "wrap", _:
-            start, count, step = 0, amount, 1
-        case _:
-            start, count, step = (size - 1 if last else 0), 1, 1
-    return slice_along(x, axis, start, count, step)
-
-
-def _repeated(parts: Sequence[SSAValue], before: int, after: int) -> list[SSAValue]:
-    first = [parts[0]] * before if before > 0 else []
-    last = [parts[-1]] * after if after > 0 else []
-    return [*first, parts[1 if before > 0 else 0], *last]
 
 
 def _cropped(x: SSAValue, low: Sequence[int], high: Sequence[int], emit: Emitter) -> SSAValue:
@@ -86,14 +60,18 @@ class DecomposeTrilu(Decomposition[nn.TriluOp]):
 
     def decompose(self, op: nn.TriluOp, emit: Emitter) -> SSAValue | None:
         rows, columns = shape_of(op.operand)[-2:]
-        if 4 * max(rows, columns) > nn.constant.DENSE_LIMIT:
-            return None
-        diagonal = int(op.get("diagonal"))
-        row = emit(nn.ConstantOp(np.arange(rows, dtype=np.int32)[:, None] + diagonal))
-        column = emit(nn.ConstantOp(np.arange(columns, dtype=np.int32)))
+        diagonal = emit(nn.ConstantOp(np.array(op.get("diagonal"), np.int64)))
+        row = emit(nn.AddOp(places(rows, emit), diagonal))
+        row, column = emit(nn.ReshapeOp(row, shape=(rows, 1))), places(columns, emit)
         compare = nn.GreaterEqualOp if op.get("upper") else nn.LessEqualOp
         kept = emit(compare(column, row))
         return emit(nn.SelectOp(kept, op.operand, emit.scalar(0, op.operand)))
+
+
+def places(count: int, emit: Emitter) -> SSAValue:
+    """`0, 1, 2, …` as an expression that folds, so that no long constant is written."""
+    ones = emit(nn.BroadcastOp(emit(nn.ConstantOp(np.array(1, np.int64))), shape=(count,)))
+    return emit(nn.CumSumOp(ones, axis=0, exclusive=True, reverse=False))
 
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (DecomposePad(), DecomposeTrilu())

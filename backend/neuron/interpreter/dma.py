@@ -42,7 +42,10 @@ def bind_dma(state: CoreState, instruction: Instruction) -> Issue:
 def bind_gather(state: CoreState, instruction: Instruction) -> Issue:
     """The row of `src` that each partition's index names. Raises CallerError for no such row."""
     table, target = instruction.operands["src"], instruction.operands["dst"]
-    fetch, write = state.fetch(table, state.layout(table)), state.fetch(target, state.layout(target))
+    fetch, write = (
+        state.fetch(table, state.layout(table)),
+        state.fetch(target, state.layout(target)),
+    )
     pick = _indices(state, instruction.operands["index"], table)
 
     def issue() -> None:

@@ -46,7 +46,9 @@ def scattered(op: ScatterOp, context: Context) -> View:
     """A copy of the operand to write into: narrow floats are combined in f32."""
     shape, element = shape_of(op.operand), element_of(op.operand)
     sums = op.reduction.data != "none" and element in NARROW
-    copy = View.whole(context.e.dram(prod(shape), f32), shape) if sums else context.define(op.result)
+    copy = (
+        View.whole(context.e.dram(prod(shape), f32), shape) if sums else context.define(op.result)
+    )
     copy_view(context.e, copy, context.view(op.operand))
     return copy
 
@@ -85,9 +87,7 @@ class LowerScatterElements(Lowering[nn.ScatterElementsOp]):
         axis, copy = int(op.get("axis")), scattered(op, context)
         picks, updates = context.view(op.indices), axis_last(context.view(op.updates), axis)
         table = reached(copy, axis, picks)
-        single = replace(
-            updates, shape=(*updates.shape, 1), strides=(*updates.strides, 0)
-        )
+        single = replace(updates, shape=(*updates.shape, 1), strides=(*updates.strides, 0))
         scatter_rows(context, op, table, axis_last(picks, axis), single)
         finish(op, context, copy)
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from xdsl.ir import Attribute
 
 from ranvier.backend.neuron.lowering.emitter import Affine, Emitter, OnChip, Ref
-from ranvier.backend.neuron.lowering.views import Region, Shape, View, merge_jointly, regions, rows_of
+from ranvier.backend.neuron.lowering.views import (
+    Region,
+    Shape,
+    View,
+    merge_jointly,
+    regions,
+    rows_of,
+)
 from ranvier.dialects.nc.types import PARTITIONS
 
 FEW = 32
@@ -49,7 +56,9 @@ def lines_along(axis: int, *views: View) -> Lines:
         width = kept[0] // rows
         kept, strides = (rows, width), [(own * width, own) for (own,) in strides]
     partition = max(range(len(kept)), key=lambda d: (min(kept[d], PARTITIONS), -d))
-    beside = max((d for d in range(len(kept)) if d != partition), key=lambda d: kept[d], default=None)
+    beside = max(
+        (d for d in range(len(kept)) if d != partition), key=lambda d: kept[d], default=None
+    )
     seen = [
         replace(view, shape=(*kept, view.shape[-1]), strides=(*own, view.strides[-1]))
         for view, own in zip(moved, strides, strict=True)

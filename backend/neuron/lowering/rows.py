@@ -120,9 +120,7 @@ def flat_indices(context: Context, tuples: View, sizes: Sequence[int]) -> View:
         return joined(context, columns.sliced((0, 0), (prod(shape), 1), (1, 1)), shape)
     e = context.e
     flat = View.whole(e.dram(prod(shape), i32), (prod(shape), 1))
-    offsets = [
-        ramp(context, size, i32, prod(sizes[part + 1 :])) for part, size in enumerate(sizes)
-    ]
+    offsets = [ramp(context, size, i32, prod(sizes[part + 1 :])) for part, size in enumerate(sizes)]
     for region in regions(e, (prod(shape), 1), 0, (), 1):
         total: OnChip | None = None
         for part, table in enumerate(offsets):

@@ -73,7 +73,9 @@ def plan(size: int, k: int, machine: Machine) -> Plan | None:
 def why_not_selected(size: int, k: int, element: Attribute, machine: Machine) -> Reason | None:
     """Why the `k` best of lines of some size are not found on chip."""
     if element == i32:
-        return Reason(Code.OP_ELEMENT_TYPE, f"elements are compared in f32, which {element} exceeds")
+        return Reason(
+            Code.OP_ELEMENT_TYPE, f"elements are compared in f32, which {element} exceeds"
+        )
     if 2 * size > EXACT:
         return Reason(Code.OP_SIZE, f"lines up to {EXACT // 2} elements lower, got {size}")
     if plan(size, k, machine) is None:
@@ -209,7 +211,13 @@ class _Selection:
         self.e.emit(nc.TensorTensorOp, fields={"op": op}, dst=dst, lhs=lhs, rhs=rhs)
 
     def _scalar(
-        self, dst: Ref, src: Ref, op0: str, scalar0: float, op1: str | None = None, scalar1: float = 0
+        self,
+        dst: Ref,
+        src: Ref,
+        op0: str,
+        scalar0: float,
+        op1: str | None = None,
+        scalar1: float = 0,
     ) -> None:
         fields: dict[str, object] = {"op0": op0, "scalar0": float(scalar0)}
         if op1 is not None:
