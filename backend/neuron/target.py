@@ -46,7 +46,8 @@ class NeuronTarget:
         arithmetic = work.macs / (PARTITIONS * self.machine.pe_columns * self.machine.pe_clock)
         arithmetic += work.elements / (PARTITIONS * self.machine.dve_clock)
         # A lookup reads the rows that it picks, not its whole table.
-        read = (op.indices, op.result) if isinstance(op, nn.GatherOp) else op.operands
+        lookup = isinstance(op, nn.GatherOp | nn.GatherElementsOp | nn.GatherNdOp)
+        read = (op.indices, op.result) if lookup else op.operands
         moved = 2 * sum(size_of(value) for value in (*read, *op.results))
         bandwidth = self.machine.dma_engines * self.machine.dma_bytes_per_second
         return max(arithmetic, moved / bandwidth)

@@ -68,8 +68,8 @@ class GatherOp(TransferOp):
 class ScatterOp(TransferOp):
     """Copy each partition of `src` to one row of `dst`, picked by the partition's `index`.
 
-    Rows are as in `nc.dma_gather`. Of partitions with the same index one wins. Source: dma_copy with
-    dynamic indices, which is a gather or a scatter and checks bounds.
+    Rows are as in `nc.dma_gather`. Of partitions with the same index one wins. Source: dma_copy
+    with dynamic indices, which is a gather or a scatter and checks bounds.
     """
 
     name = "nc.dma_scatter"

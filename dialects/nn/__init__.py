@@ -12,6 +12,7 @@ from ranvier.dialects.nn import (
     elementwise_activation,
     elementwise_math,
     indexing,
+    indexing_scatter,
     normalization,
     pooling,
     pooling_resize,
@@ -93,9 +94,10 @@ from ranvier.dialects.nn.indexing import GatherNdOp as GatherNdOp
 from ranvier.dialects.nn.indexing import GatherOp as GatherOp
 from ranvier.dialects.nn.indexing import OneHotOp as OneHotOp
 from ranvier.dialects.nn.indexing import ReverseSequenceOp as ReverseSequenceOp
-from ranvier.dialects.nn.indexing import ScatterElementsOp as ScatterElementsOp
-from ranvier.dialects.nn.indexing import ScatterNdOp as ScatterNdOp
 from ranvier.dialects.nn.indexing import TopKOp as TopKOp
+from ranvier.dialects.nn.indexing_scatter import ScatterElementsOp as ScatterElementsOp
+from ranvier.dialects.nn.indexing_scatter import ScatterNdOp as ScatterNdOp
+from ranvier.dialects.nn.indexing_scatter import TensorScatterOp as TensorScatterOp
 from ranvier.dialects.nn.normalization import BatchNormOp as BatchNormOp
 from ranvier.dialects.nn.normalization import GroupNormOp as GroupNormOp
 from ranvier.dialects.nn.normalization import HardmaxOp as HardmaxOp
@@ -146,6 +148,7 @@ FAMILIES = (
     pooling_resize,
     shape,
     indexing,
+    indexing_scatter,
     recurrent,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, IntegerAttr, StringAttr, i32, i64
+from xdsl.dialects.builtin import BoolAttr, IntegerAttr, i32, i64
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
@@ -29,8 +29,8 @@ from ranvier.dialects.nn.types import (
 class GatherOp(TensorOp):
     """Slices of the operand at `indices` along `axis`.
 
-    Here and in all ops of indices, one is in `-size <= index < size`, and a negative one counts from
-    the end. Others raise CallerError: ONNX calls them an error.
+    Here and in all ops of indices, one is in `-size <= index < size`, and a negative one counts
+    from the end. Others raise CallerError: ONNX calls them an error.
     """
 
     name = "nn.gather"
@@ -116,89 +116,6 @@ class GatherNdOp(TensorOp):
 
     def work(self) -> Work:
         return Work()
-
-
-REDUCTIONS: dict[str, np.ufunc] = {
-    "add": np.add,
-    "mul": np.multiply,
-    "max": np.maximum,
-    "min": np.minimum,
-}
-
-
-class ScatterOp(TensorOp):
-    """The operand with `updates` at some places: put there, or combined by `reduction`.
-
-    `reduction` is none, add, mul, max or min; with none, equal places leave one of their updates.
-    """
-
-    operand = operand_def()
-    indices = operand_def()
-    updates = operand_def()
-    result = result_def()
-    reduction = prop_def(StringAttr)
-
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW, narrowed=(0, 2)))
-
-    def check_updates(self, expected: tuple[int, ...]) -> Tensor:
-        """The result type, if the updates have the expected shape and the reduction exists."""
-        if self.reduction.data not in ("none", *REDUCTIONS):
-            raise VerifyException(
-                f"reduction is none, {', '.join(REDUCTIONS)}, got {self.reduction.data}"
-            )
-        if self.updates.type != tensor(expected, element_of(self.operand)):
-            raise VerifyException(
-                f"updates of {self.updates.type} do not fit {self.operand.type} at "
-                f"{self.indices.type}"
-            )
-        return type_of(self.operand)
-
-    def scattered(self, x: Array, places: tuple[Array, ...], updates: Array) -> Array:
-        result = x.copy()
-        if self.reduction.data == "none":
-            result[places] = updates
-        else:
-            REDUCTIONS[self.reduction.data].at(result, places, updates)
-        return result
-
-    def work(self) -> Work:
-        return Work()
-
-
-@irdl_op_definition
-class ScatterElementsOp(ScatterOp):
-    """`result[i, indices[i, j, …], …] = updates[i, j, …]` for `axis = 1`, and so on."""
-
-    name = "nn.scatter_elements"
-    axis = prop_def(IntegerAttr)
-
-    def infer(self) -> Sequence[Tensor]:
-        check_element_indices(self.operand, self.indices, self.get("axis"))
-        return (self.check_updates(shape_of(self.indices)),)
-
-    def evaluate(self, *operands: Array) -> Array:
-        x, indices, updates = operands
-        axis = int(self.get("axis"))
-        places = element_places(checked(indices, x.shape[axis]), axis)
-        return self.scattered(x, places, updates)
-
-
-@irdl_op_definition
-class ScatterNdOp(ScatterOp):
-    """Slices of `updates` at the index tuples that the last dimension of `indices` holds."""
-
-    name = "nn.scatter_nd"
-
-    def infer(self) -> Sequence[Tensor]:
-        x, places = shape_of(self.operand), shape_of(self.indices)
-        check_indices(self.indices)
-        if not places or not 1 <= places[-1] <= len(x):
-            raise VerifyException(f"{self.indices.type} does not index {self.operand.type}")
-        return (self.check_updates(places[:-1] + x[places[-1] :]),)
-
-    def evaluate(self, *operands: Array) -> Array:
-        x, indices, updates = operands
-        return self.scattered(x, checked_parts(indices, x.shape), updates)
 
 
 @irdl_op_definition
@@ -335,7 +252,7 @@ def check_element_indices(operand: SSAValue, indices: SSAValue, axis: int) -> No
 
 
 def checked(indices: Array, size: int) -> Array:
-    """The indices, if all are in `-size <= index < size`. Raises CallerError with one that is not."""
+    """The indices, if all are in `-size <= index < size`. Raises CallerError with a wrong one."""
     wrong = indices[(indices < -size) | (indices >= size)]
     if wrong.size:
         raise CallerError(

@@ -175,7 +175,7 @@ PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap
 
 @irdl_op_definition
 class PadOp(MovementOp):
-    """`low[d]` elements before and `high[d]` after each dimension; negative amounts crop.
+    """`low[d]` elements before and `high[d]` after each dimension; negative amounts crop, first.
 
     `mode` says what they hold: `value`, or the operand reflected, its edge, or wrapped around.
     """
@@ -195,9 +195,10 @@ class PadOp(MovementOp):
                 f"{', '.join(PAD_MODES)}, got {len(low)}, {len(high)}, {mode}"
             )
         for size, amounts in zip(shape, zip(low, high, strict=True), strict=True):
-            limit = {"reflect": size - 1, "wrap": size}.get(mode)
-            if limit is not None and max(amounts) > limit:
-                raise VerifyException(f"{mode} reaches {max(amounts)} beyond a dimension of {size}")
+            kept = size + sum(min(0, amount) for amount in amounts)
+            limit = {"reflect": kept - 1, "wrap": kept}.get(mode)
+            if limit is not None and max(*amounts, 0) > max(limit, 0):
+                raise VerifyException(f"{mode} reaches {max(amounts)} beyond a dimension of {kept}")
         padded = tuple(s + lo + hi for s, lo, hi in zip(shape, low, high, strict=True))
         if min(padded, default=0) < 0:
             raise VerifyException(f"cropping {format_shape(shape)} gives {format_shape(padded)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import i64
+from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -62,6 +62,15 @@ def import_compress(node: Node) -> SSAValue:
     return node.build(nn.GatherOp(value, places, axis=axis))
 
 
+@onnx_op("NonZero")
+def import_non_zero(node: Node) -> SSAValue:
+    """Of a constant; of an input the number of places is not known."""
+    value = node.builder.constant_of(node.operand(0))
+    if value is None:
+        raise NotInNn
+    return node.build_constant(np.array(np.nonzero(value), np.int64))
+
+
 @onnx_op("GatherElements")
 def import_gather_elements(node: Node) -> SSAValue:
     axis = normal_axis(node.attribute("axis", 0), node.rank())
@@ -104,13 +113,24 @@ def import_scatter_nd(node: Node) -> SSAValue:
     return node.build(nn.ScatterNdOp(*node.operands(), reduction=reduction))
 
 
+@onnx_op("TensorScatter")
+def import_tensor_scatter(node: Node) -> SSAValue:
+    """Without write indices every batch starts at 0."""
+    value, updates = node.operand(0), node.operand(1)
+    if (starts := node.optional(2)) is None:
+        starts = node.build_constant(np.zeros(node.shape()[:1], np.int64))
+    axis = normal_axis(node.attribute("axis", -2), node.rank())
+    circular = node.attribute("mode", "linear") == "circular"
+    return node.build(nn.TensorScatterOp(value, updates, starts, axis=axis, circular=circular))
+
+
 @onnx_op("OneHot")
 def import_one_hot(node: Node) -> SSAValue:
     """`values` holds off and on."""
     axis = normal_axis(node.attribute("axis", -1), node.rank() + 1)
     indices, depth = node.operand(0), int(node.scalar(1))
     if is_float(element_of(indices)):
-        indices = node.build(nn.CastOp(indices, i64))
+        indices = node.build(nn.CastOp(indices, i32))
     off, on = (scalar_at(node, node.operand(2), place) for place in range(2))
     return node.build(nn.OneHotOp(indices, on, off, axis=axis, depth=depth))
 

@@ -29,6 +29,7 @@ from ranvier.passes.legalize import (
     pooling_resize,
     recurrent,
     reduction,
+    reduction_scan,
     shape,
 )
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Emitter
@@ -46,6 +47,7 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *pooling_resize.DECOMPOSITIONS,
     *recurrent.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
+    *reduction_scan.DECOMPOSITIONS,
     *shape.DECOMPOSITIONS,
 )
 

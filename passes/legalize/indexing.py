@@ -58,7 +58,7 @@ def concat_of_runs(x: SSAValue, axis: int, runs: Sequence[Run], emit: Emitter) -
 
 
 def equal_steps(indices: Sequence[int]) -> list[Run]:
-    """Indices as runs of `start, count, step`; of two steps that a place fits, it takes the first."""
+    """Indices as runs of `start, count, step`, each as long as it goes."""
     runs: list[Run] = []
     for index in indices:
         if runs:

@@ -52,9 +52,7 @@ def narrow_integers(module: ModuleOp, runs: Callable[[Operation], bool]) -> None
 class Narrowing:
     """One walk over a block: the interval of each integer, and the i32 twin of each i64 value."""
 
-    def __init__(
-        self, block: Block, weights: Weights, runs: Callable[[Operation], bool]
-    ) -> None:
+    def __init__(self, block: Block, weights: Weights, runs: Callable[[Operation], bool]) -> None:
         self._block = block
         self._runs = runs
         self._weights = weights
@@ -194,6 +192,8 @@ def counted(op: TensorOp) -> Iterable[SSAValue]:
         return () if is_float(element_of(op.operand)) else op.operands
     if isinstance(op, nn.ReverseSequenceOp):
         return op.operands[:1]
+    if isinstance(op, nn.TensorScatterOp):
+        return op.operands[:2]
     if isinstance(op, nn.OneHotOp):
         return op.operands[1:]
     if isinstance(op, nn.GatherOp | nn.GatherElementsOp | nn.GatherNdOp):
@@ -288,6 +288,7 @@ RULES: dict[type[Operation], Rule] = {
     nn.ScatterElementsOp: scattered,
     nn.ScatterNdOp: scattered,
     nn.ReverseSequenceOp: union,
+    nn.TensorScatterOp: union,
     nn.TopKOp: taken,
     nn.OneHotOp: union,
     nn.ArgMaxOp: position,

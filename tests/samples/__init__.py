@@ -6,7 +6,8 @@ fails where an op or an attribute has no sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -33,7 +34,14 @@ FAMILIES = (
     "indexing",
     "recurrent",
 )
-FILES = (*FAMILIES, "elementwise_math", "pooling_resize")
+FILES = (
+    *FAMILIES,
+    "elementwise_math",
+    "pooling_resize",
+    "indexing_scatter",
+    "indexing_sizes",
+    "shape_sizes",
+)
 """Where samples are: as in the dialect, large families have several files."""
 BOTH = ("inf1", "inf2")
 ANYWHERE = None
@@ -99,6 +107,12 @@ class Sample:
 def all_samples() -> list[Sample]:
     """The samples of every family."""
     return [sample for family in FILES for sample in import_module(f"samples.{family}").SAMPLES]
+
+
+def mostly_slow(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
+    """The samples, all but a seeded few of them for the full run only."""
+    kept = set(random.Random(seed).sample(range(len(samples)), count))
+    return [replace(s, slow=number not in kept) for number, s in enumerate(samples)]
 
 
 def const(operand: Operand) -> Operand:

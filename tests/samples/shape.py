@@ -11,8 +11,8 @@ from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp
-from samples import ANYWHERE, Array, Operand, Sample
-from samples.oracles import by_onnx, framed
+from samples import Array, Operand, Sample
+from samples.oracles import framed
 
 Shape = tuple[int, ...]
 
@@ -84,14 +84,15 @@ def triangle(x: Array, *, upper: bool, diagonal: int) -> Array:
 
 
 def trilu(shape: Shape, diagonal: int, *, upper: bool, element: Attribute = f32) -> Sample:
-    return move(nn.TriluOp, triangle, shape, element, host=ANYWHERE, upper=upper, diagonal=diagonal)
+    return move(nn.TriluOp, triangle, shape, element, upper=upper, diagonal=diagonal)
 
 
 def padded(x: Array, *, low: Shape, high: Shape, mode: str, value: float) -> Array:
     if mode == "constant":
         return framed(x, low, high, value)
-    pads = np.array([*low, *high], np.int64)
-    return by_onnx("Pad", x, pads, np.array(value, np.float64), mode=mode)
+    pads = np.maximum([*low, *high], 0).astype(np.int64)
+    cropped = framed(x, np.minimum(low, 0).tolist(), np.minimum(high, 0).tolist())
+    return np.pad(cropped, pads.reshape(2, -1).T, mode=mode)
 
 
 def pad(
@@ -142,7 +143,12 @@ SAMPLES = [
     pad((5, 6), (2, 3), (4, 0), mode="reflect"),
     pad((2, 3, 4), (0, 2, 1), (1, 0, 2), mode="edge"),
     pad((4, 5), (3, 0), (1, 5), mode="wrap"),
+    pad((3, 4), (-1, 1), (1, -2), bf16, mode="reflect"),
+    pad((3, 2), (9, 0), (0, 7), mode="edge"),
+    pad((3, 4), (3, -1), (2, 3), i64, mode="wrap"),
+    pad((3, 4), (1, 1), (1, 1), i1, mode="edge"),
     trilu((5, 7), 0, upper=True),
+    trilu((300, 280), -20, upper=False),
     trilu((2, 7, 5), 2, upper=False),
     trilu((3, 4, 129), -1, upper=True, element=bf16),
     trilu((4, 4), 0, upper=False, element=i64),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 from xdsl.dialects.builtin import i32
@@ -17,13 +18,13 @@ from ranvier.backend.neuron.lowering.rows import (
     flat_indices,
     gather_rows,
     home,
+    indices_by_step,
     joined,
     ramp,
     why_not_exact,
     why_not_i32,
 )
 from ranvier.backend.neuron.lowering.views import (
-    Region,
     View,
     copy_view,
     load,
@@ -133,7 +134,9 @@ class LowerReverseSequence(Lowering[nn.ReverseSequenceOp]):
         target = context.define(op.result).transposed(order)
         batch, steps = table.shape[:2]
         flat = (batch, steps, prod(table.shape[2:]))
-        picks = self._order(context, context.view(op.lengths), steps)
+        picks = indices_by_step(
+            context, context.view(op.lengths), steps, partial(mirrored, context.e)
+        )
         if (rows := target.reshaped(flat)) is not None:
             gather_rows(context, rows, table, picks)
             return
@@ -141,38 +144,20 @@ class LowerReverseSequence(Lowering[nn.ReverseSequenceOp]):
         gather_rows(context, View.whole(home.buffer, flat), table, picks)
         copy_view(context.e, target, home)
 
-    def _order(self, context: Context, lengths: View, steps: int) -> View:
-        """Which step stands at each place, `[batch, steps]`."""
-        e, shape = context.e, (steps, lengths.size)
-        order = View.whole(e.dram(prod(shape), i32), (lengths.size, steps))
-        places = ramp(context, steps, i32)
-        spread = View(lengths.buffer, shape, (0, lengths.strides[0]), lengths.offset)
-        for region in regions(e, shape, 0, (1,), MAX_WIDTH):
-            narrow = Region(region.starts, region.sizes, 0, ())
-            place = load(e, narrow, View(places.buffer, shape, (1, 0)))
-            length = load(e, region, spread)
-            out, back = (e.sbuf(region.partitions, region.width, i32) for _ in range(2))
-            inside = e.sbuf(region.partitions, region.width, ui8)
-            greater: dict[str, object] = {"op0": "is_gt"}
-            e.emit(
-                nc.TensorScalarOp,
-                fields=greater,
-                dst=inside.ref(),
-                src=length.ref(),
-                operand0=place.ref(),
-            )
-            mirrored: dict[str, object] = {"op0": "subtract", "scalar0": 1.0, "op1": "subtract"}
-            e.emit(
-                nc.TensorScalarOp,
-                fields=mirrored,
-                dst=back.ref(),
-                src=length.ref(),
-                operand1=place.ref(),
-            )
-            e.emit(nc.CopyOp, dst=out.ref(), src=place.ref(0, ((0, region.width),)))
-            e.emit(nc.CopyPredicatedOp, dst=out.ref(), src=back.ref(), predicate=inside.ref())
-            store(e, region, order.transposed((1, 0)), out)
-        return order
+
+def mirrored(e: Emitter, length: OnChip, step: OnChip) -> OnChip:
+    """`length - 1 - step` where the step is inside the length, else the step."""
+    back, order = (e.sbuf(length.partitions, length.width, i32) for _ in range(2))
+    inside = e.sbuf(length.partitions, length.width, ui8)
+    steps = step.ref(0, ((0, length.width),))
+    below: dict[str, object] = {"op0": "subtract", "scalar0": 1.0, "op1": "subtract"}
+    greater: dict[str, object] = {"op0": "is_gt"}
+    src = length.ref()
+    e.emit(nc.TensorScalarOp, fields=greater, dst=inside.ref(), src=src, operand0=step.ref())
+    e.emit(nc.TensorScalarOp, fields=below, dst=back.ref(), src=src, operand1=step.ref())
+    e.emit(nc.CopyOp, dst=order.ref(), src=steps)
+    e.emit(nc.CopyPredicatedOp, dst=order.ref(), src=back.ref(), predicate=inside.ref())
+    return order
 
 
 @register

@@ -1,31 +1,36 @@
 """Ops that write elements by index: rows of a copy of the operand, by indirect DMA.
 
-Without a reduction 128 rows are written at once; equal indices leave one of their updates. With one,
-updates come one by one, as the definition has them: each reads its row, combines, and writes it.
+Without a reduction 128 rows are written at once; equal indices leave one of their updates. With
+one, updates come one by one, as the definition has them: each reads its row, combines, writes it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 
-from xdsl.dialects.builtin import bf16, f16, f32
+from xdsl.dialects.builtin import bf16, f16, f32, i32
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context, machine_element
+from ranvier.backend.neuron.lowering.emitter import Affine, Emitter, OnChip, Ref
 from ranvier.backend.neuron.lowering.indexing import axis_last, reached
 from ranvier.backend.neuron.lowering.registry import HELD, Lowering, register
 from ranvier.backend.neuron.lowering.rows import (
+    EXACT,
     flat_indices,
+    indices_by_step,
     joined,
+    ramp,
     row_tiles,
     why_not_exact,
     why_not_i32,
 )
-from ranvier.backend.neuron.lowering.views import View, copy_view, load
+from ranvier.backend.neuron.lowering.views import View, copy_view, load, regions
 from ranvier.dialects import nc, nn
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.nn.indexing import ScatterOp
+from ranvier.dialects.nn.indexing_scatter import ScatterOp
 from ranvier.dialects.nn.types import element_of, is_float, shape_of
 
 ALU = {"add": "add", "mul": "mult", "max": "max", "min": "min"}
@@ -53,9 +58,11 @@ def scattered(op: ScatterOp, context: Context) -> View:
     return copy
 
 
-def scatter_rows(context: Context, op: ScatterOp, table: View, picks: View, updates: View) -> None:
+def scatter_rows(
+    context: Context, table: View, picks: View, updates: View, reduction: str = "none"
+) -> None:
     """`table[outer…, picks[outer…, n]] = updates[outer…, n]`, the rows of `updates` flat."""
-    e, reduction = context.e, op.reduction.data
+    e = context.e
     for tile in row_tiles(context, table, picks, updates, one_by_one=reduction != "none"):
         rows = load(e, tile.region, tile.rows)
         if reduction != "none":
@@ -88,7 +95,7 @@ class LowerScatterElements(Lowering[nn.ScatterElementsOp]):
         picks, updates = context.view(op.indices), axis_last(context.view(op.updates), axis)
         table = reached(copy, axis, picks)
         single = replace(updates, shape=(*updates.shape, 1), strides=(*updates.strides, 0))
-        scatter_rows(context, op, table, axis_last(picks, axis), single)
+        scatter_rows(context, table, axis_last(picks, axis), single, op.reduction.data)
         finish(op, context, copy)
 
 
@@ -112,5 +119,57 @@ class LowerScatterNd(Lowering[nn.ScatterNdOp]):
         count = prod(tuples.shape[:-1])
         picks = joined(context, flat_indices(context, tuples, sizes), (count,))
         updates = joined(context, context.view(op.updates), (count, length))
-        scatter_rows(context, op, View.whole(copy.buffer, (prod(sizes), length)), picks, updates)
+        table = View.whole(copy.buffer, (prod(sizes), length))
+        scatter_rows(context, table, picks, updates, op.reduction.data)
         finish(op, context, copy)
+
+
+@register
+class LowerTensorScatter(Lowering[nn.TensorScatterOp]):
+    """The place of each step of a batch, then rows as in every scatter."""
+
+    ops = (nn.TensorScatterOp,)
+    elements = HELD
+
+    def why_unsupported(self, op: nn.TensorScatterOp, machine: Machine) -> Reason | None:
+        size = shape_of(op.operand)[op.get("axis")]
+        return why_not_i32(op.starts) or why_not_exact("sequences", 2 * size)
+
+    def lower(self, op: nn.TensorScatterOp, context: Context) -> None:
+        axis, copy = int(op.get("axis")), context.define(op.result)
+        copy_view(context.e, copy, context.view(op.operand))
+        outer, size = copy.shape[:axis], copy.shape[axis]
+        steps, length = shape_of(op.updates)[axis], prod(copy.shape[axis + 1 :])
+        starts = context.view(op.starts)
+        if op.get("circular"):
+            check_range(context, starts)
+        places = indices_by_step(
+            context, starts, steps, partial(moved, context.e, size if op.get("circular") else None)
+        )
+        strides = (places.strides[0], *(0 for _ in outer[1:]), places.strides[1])
+        picks = replace(places, shape=(*outer, steps), strides=strides)
+        updates = joined(context, context.view(op.updates), (*outer, steps, length))
+        scatter_rows(context, View.whole(copy.buffer, (*outer, size, length)), picks, updates)
+
+
+def moved(e: Emitter, size: int | None, start: OnChip, step: OnChip) -> OnChip:
+    """`start + step`, modulo the size where there is one."""
+    out = e.sbuf(start.partitions, start.width, i32)
+    fields: dict[str, object] = {"op0": "add"}
+    if size is not None:
+        fields |= {"op1": "mod", "scalar1": float(size)}
+    views = {"dst": out.ref(), "src": start.ref(), "operand0": step.ref()}
+    e.emit(nc.TensorScalarOp, fields=fields, **views)
+    return out
+
+
+def check_range(context: Context, indices: View) -> None:
+    """Stop the program at an index whose sums are not exact: look it up in a repeated element."""
+    e, dummy = context.e, ramp(context, 1, i32)
+    for region in regions(e, (indices.size, 1), 0, (), 1):
+        index = load(
+            e, region, replace(indices, shape=(indices.size, 1), strides=(indices.strides[0], 0))
+        )
+        found = e.sbuf(region.partitions, 1, i32)
+        rows = Ref(dummy.buffer, Affine(0), ((0, EXACT // 2), (1, 1)))
+        e.emit(nc.GatherOp, dst=found.ref(), src=rows, index=index.ref())

@@ -10,12 +10,10 @@ from typing import ClassVar
 
 from xdsl.dialects.builtin import f32
 
-from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
-from ranvier.backend.neuron.lowering.emitter import Affine
 from ranvier.backend.neuron.lowering.lines import Block, Lines, lines_along
 from ranvier.backend.neuron.lowering.registry import FLOATS, Lowering, register
-from ranvier.backend.neuron.lowering.views import Region, View, copy_view
+from ranvier.backend.neuron.lowering.views import View, copy_view
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nn.reduction import CumulativeOp
 

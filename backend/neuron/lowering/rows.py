@@ -6,8 +6,8 @@ negative one counts from the end. So no lowering here reads or writes outside a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -132,6 +132,23 @@ def flat_indices(context: Context, tuples: View, sizes: Sequence[int]) -> View:
         assert total is not None
         store(e, region, flat, total)
     return joined(context, flat, shape)
+
+
+def indices_by_step(
+    context: Context, values: View, steps: int, compute: Callable[[OnChip, OnChip], OnChip]
+) -> View:
+    """Indices `[batch, step]`, computed of a value for each batch and the number of each step.
+
+    `compute` takes tiles of `[step, batch]` and `[step, 1]`, both i32, and gives one of the former.
+    """
+    e, shape = context.e, (steps, values.size)
+    home = View.whole(e.dram(prod(shape), i32), (values.size, steps))
+    numbers = replace(ramp(context, steps, i32), shape=shape, strides=(1, 0))
+    spread = replace(values, shape=shape, strides=(0, values.strides[0]))
+    for region in regions(e, shape, 0, (1,), MAX_ROW // 8):
+        number = load(e, replace(region, free=()), numbers)
+        store(e, region, home.transposed((1, 0)), compute(load(e, region, spread), number))
+    return home
 
 
 def added(e: Emitter, lhs: OnChip, rhs: OnChip) -> OnChip:

@@ -6,7 +6,7 @@ of higher rank is better, and the rank tells the place. One step finds the best 
     peak = max(x),  rank = max((x == peak) * ranks),
 
 and then takes it away: `x = -inf` and `ranks = 0` at its place, so that it is never found again,
-not even among elements that are `-inf` themselves. Exact in f32 for rows up to `EXACT / 2` elements.
+not even among elements that are `-inf` themselves. Ranks of up to `EXACT / 2` elements are exact.
 
 A smallest element is the largest of `-x`. NaN stands for infinity (the sign says whether it is
 better than numbers or worse), with a rank of its own class, which is `size` higher than that of
