@@ -48,6 +48,18 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
     "nn.reduce_l2": [(node("ReduceL2", "x a"), {"x": X}, {"a": np.array([1, 2])}, 18)],
     "nn.reduce_sum_square": [(node("ReduceSumSquare", "x"), {"x": X}, {}, 18)],
     "nn.reduce_log_sum_exp": [(node("ReduceLogSumExp", "x"), {"x": X}, {}, 18)],
+    "nn.gather": [
+        (node("Compress", "x c", axis=-1), {"x": MATRIX}, {"c": np.array([True, False, True])}, 17),
+    ],
+    "nn.tensor_scatter": [
+        (node("TensorScatter", "x u", axis=-1), {"x": MATRIX, "u": MATRIX[:, :2]}, {}, 24),
+        (
+            node("TensorScatter", "x u s", mode="circular"),
+            {"x": X, "u": X[:, :, :3], "s": np.array([5, -2])},
+            {},
+            24,
+        ),
+    ],
     "nn.arg_max": [(node("ArgMax", "x", axis=-1, keepdims=0), {"x": X}, {}, 17)],
     "nn.arg_min": [(node("ArgMin", "x", axis=1, select_last_index=1), {"x": X // 1}, {}, 17)],
     "nn.cum_sum": [

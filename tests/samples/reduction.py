@@ -74,8 +74,11 @@ def places(op: type[TensorOp], op_type: str) -> Iterable[Sample]:
         ((2, 5, 7), f32, 0, True, True),
         ((2, 5, 7), bf16, 1, False, True),
         ((33,), f32, 0, False, False),
+        ((9, 40), f32, 1, False, True),
     ):
-        operand = Operand(shape, element, values=(-1.0, -0.5, 0.0, 0.5, 1.0))
+        # NaN is the extreme, and infinity is no number that the machine takes away.
+        odd = (np.inf, -np.inf, np.nan) if shape == (9, 40) else ()
+        operand = Operand(shape, element, values=(-1.0, -0.5, 0.0, 0.5, 1.0, *odd))
         properties = {"axis": axis, "keepdims": keepdims, "last": last}
         yield Sample(op, (operand,), placed(op_type), properties)
 
