@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
-from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
+from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i16, i32
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "elementwise",
+    "elementwise_cast",
+    "elementwise_activation",
+    "elementwise_math",
     "contraction",
     "reduction",
     "normalization",
@@ -34,7 +37,7 @@ FAMILIES = (
     "indexing",
 )
 FLOATS = (f32, bf16, f16)
-HELD = (*FLOATS, i32, i8, ui8, i1)
+HELD = (*FLOATS, i32, i16, i8, ui8, i1)
 """Element types that have a place on the machine."""
 
 OpT = TypeVar("OpT", bound=Operation)
