@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,18 @@ class ReduceSumOp(ReduceOp):
 
 @irdl_op_definition
 class ReduceMeanOp(ReduceOp):
-    """Arithmetic mean of the elements."""
+    """Arithmetic mean; of integers their sum, in 32 bits or more, divided toward zero."""
 
     name = "nn.reduce_mean"
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        return np.asarray(x.mean(axes, keepdims=keepdims)).astype(x.dtype)
+        if not np.issubdtype(x.dtype, np.integer):
+            return np.asarray(x.mean(axes, keepdims=keepdims)).astype(x.dtype)
+        count = prod(x.shape[axis] for axis in axes)
+        wide = np.promote_types(x.dtype, np.int32)
+        total = x.sum(axes, dtype=wide, keepdims=keepdims).astype(np.int64)
+        return np.asarray(np.sign(total) * (np.abs(total) // max(1, count))).astype(x.dtype)
 
 
 @irdl_op_definition
@@ -115,13 +121,14 @@ class ReduceL1Op(ReduceOp):
 
 @irdl_op_definition
 class ReduceL2Op(ReduceOp):
-    """Euclidean norm, `sqrt(sum(x ** 2))`."""
+    """Euclidean norm, `sqrt(sum(x ** 2))`; of integers without its fraction."""
 
     name = "nn.reduce_l2"
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        return np.asarray(np.sqrt(np.square(x).sum(axes, keepdims=keepdims))).astype(x.dtype)
+        total = np.square(x).sum(axes, dtype=x.dtype, keepdims=keepdims)
+        return np.asarray(np.sqrt(total)).astype(x.dtype)
 
 
 @irdl_op_definition

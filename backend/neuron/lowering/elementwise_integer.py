@@ -129,20 +129,14 @@ def comparison(math: IntegerMath, op: Operation, tiles: Sequence[OnChip], out: O
 
 
 def quotient(math: IntegerMath, op: Operation, tiles: Sequence[OnChip], out: OnChip) -> None:
-    """Toward zero: one less in size where the remainder has the other sign than the dividend."""
-    x, y = tiles
-    nearest, rest = math.divided(x, y)
-    beyond = math.pair("mult", _sign_of(math, rest), _sign_of(math, x))
-    side = math.pair("mult", _sign_of(math, rest), _sign_of(math, y))
-    correction = math.pair("mult", math.compare(beyond, "is_lt", 0), side, into=i32)
-    _unless_zero(math, math.add(nearest, correction), y, out)
+    _unless_zero(math, math.quotient(*tiles), tiles[1], out)
 
 
 def floor_remainder(math: IntegerMath, op: Operation, tiles: Sequence[OnChip], out: OnChip) -> None:
     """With the sign of the divisor."""
     x, y = tiles
     _, rest = math.divided(x, y)
-    other = math.pair("mult", _sign_of(math, rest), _sign_of(math, y))
+    other = math.pair("mult", math.function("sign", rest), math.function("sign", y))
     moved = math.add(rest, y)
     _unless_zero(math, math.select(math.compare(other, "is_lt", 0), moved, rest, i32), y, out)
 
@@ -151,8 +145,8 @@ def remainder(math: IntegerMath, op: Operation, tiles: Sequence[OnChip], out: On
     """With the sign of the dividend: by one divisor nearer to it, where it is of the other."""
     x, y = tiles
     _, rest = math.divided(x, y)
-    beyond = math.pair("mult", _sign_of(math, rest), _sign_of(math, x))
-    same = math.pair("mult", _sign_of(math, rest), _sign_of(math, y))
+    beyond = math.pair("mult", math.function("sign", rest), math.function("sign", x))
+    same = math.pair("mult", math.function("sign", rest), math.function("sign", y))
     away = math.select(
         math.compare(same, "is_lt", 0), math.add(rest, y), math.subtract(rest, y), i32
     )
@@ -192,10 +186,6 @@ def power(math: IntegerMath, op: Operation, tiles: Sequence[OnChip], out: OnChip
         vanished = math.pair("logical_and", negative, other, into=ui8)
         math.replace(result, math.number(0, i32), vanished)
     math.wrapped(result, out)
-
-
-def _sign_of(math: IntegerMath, value: OnChip) -> OnChip:
-    return math.function("sign", value)
 
 
 def _chosen(math: IntegerMath, where: OnChip, yes: OnChip, no: OnChip, out: OnChip) -> None:

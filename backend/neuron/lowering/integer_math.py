@@ -3,8 +3,7 @@
 The vector engine computes in f32, which holds integers up to 2**24. The pool engine adds,
 subtracts and multiplies i32 as integers; a core without it works on limbs of few bits, whose sums
 and products f32 holds. What the vector engine does with bit patterns is exact everywhere. Narrower
-integers come
-as i32, and go back by `wrapped`.
+integers come as i32, and go back by `wrapped`.
 """
 
 from __future__ import annotations
@@ -126,6 +125,17 @@ class IntegerMath(TileMath):
         remainder = self.subtract(lhs, self.multiply(quotient, rhs))
         more = self.pair("mult", remainder, inverse, into=i32)
         return self.add(quotient, more), self.subtract(remainder, self.multiply(more, rhs))
+
+    def quotient(self, lhs: OnChip, rhs: OnChip, into: Into = i32) -> OnChip:
+        """Toward zero: nearer to it where the remainder has the other sign than the dividend.
+
+        Any number for a divisor of 0."""
+        nearest, rest = self.divided(lhs, rhs)
+        sign = self.function("sign", rest)
+        beyond = self.pair("mult", sign, self.function("sign", lhs))
+        step = self.pair("mult", sign, self.function("sign", rhs))
+        correction = self.pair("mult", self.compare(beyond, "is_lt", 0), step, into=i32)
+        return self.add(nearest, correction, into)
 
     def target(self, out: OnChip) -> Into:
         """Where an i32 goes that `wrapped` will put into `out`."""
