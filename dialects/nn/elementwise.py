@@ -20,7 +20,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work
 from ranvier.dialects.nn.shapes import broadcast_shapes
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -232,6 +232,8 @@ class MaxOp(BinaryOp):
 
     name = "nn.max"
 
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
+
     def evaluate(self, *operands: Array) -> Array:
         return np.maximum(*operands)
 
@@ -241,6 +243,8 @@ class MinOp(BinaryOp):
     """The smaller; NaN if either is."""
 
     name = "nn.min"
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def evaluate(self, *operands: Array) -> Array:
         return np.minimum(*operands)
@@ -365,7 +369,7 @@ class SelectOp(TensorOp):
     on_false = operand_def()
     result = result_def()
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def infer(self) -> Sequence[Tensor]:
         if element_of(self.condition) != i1:

@@ -13,7 +13,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, tra
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work, ints
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work, ints
 from ranvier.dialects.nn.shapes import check_axes, reduced_shape
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -80,7 +80,7 @@ class ReduceMaxOp(ReduceOp):
     """Largest element; of none, the smallest value of the element type."""
 
     name = "nn.reduce_max"
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(np.max(x, axes, keepdims=keepdims, initial=lowest(x.dtype)))
@@ -91,7 +91,7 @@ class ReduceMinOp(ReduceOp):
     """Smallest element; of none, the largest value of the element type."""
 
     name = "nn.reduce_min"
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(np.min(x, axes, keepdims=keepdims, initial=highest(x.dtype)))
