@@ -45,6 +45,10 @@ class HasPrecision(OpTrait):
     narrowed: tuple[int, ...] = (0, 1)
 
 
+class KeepsFinite(OpTrait):
+    """Finite operands give finite results."""
+
+
 class ConstantSource(OpTrait):
     """The op reads a constant of the model and nothing else."""
 

@@ -34,16 +34,18 @@ def placement_pipeline(
     keep: tuple[str, ...] = (),
     minimum_size: int = 1,
     fallback: str = "host",
+    saturate_infinity: bool = False,
 ) -> str:
     """From an imported module to segments: what runs on the target, and why the rest does not.
 
     Constants are folded after `segment`, not before, so that the casts of constants which host ops
     read can still be taken away.
     """
+    saturate = "saturate-infinity," if saturate_infinity else ""
     kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
     return (
         f"{CLEAN},legalize{{target={target}}},cast-bf16{{mode={mode}{kept}}},simplify-shapes,"
-        f"segment{{minimum-size={minimum_size} fallback={fallback}}},fold-constants"
+        f"segment{{minimum-size={minimum_size} fallback={fallback}}},{saturate}fold-constants"
     )
 
 
@@ -55,10 +57,16 @@ def default_pipeline(
     keep: tuple[str, ...] = (),
     minimum_size: int = 1,
     fallback: str = "host",
+    saturate_infinity: bool = False,
 ) -> str:
     """From an imported module to a scheduled program for `cores` NeuronCores."""
     placement = placement_pipeline(
-        target, mode, keep=keep, minimum_size=minimum_size, fallback=fallback
+        target,
+        mode,
+        keep=keep,
+        minimum_size=minimum_size,
+        fallback=fallback,
+        saturate_infinity=saturate_infinity,
     )
     return f"{placement},partition-pipeline{{cores={cores}}},{LOWER}"
 

@@ -86,7 +86,7 @@ def add_cast_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--enable-saturate-infinity",
         action="store_true",
-        help="refused: infinities are those of IEEE 754",
+        help="infinities on the target become the largest finite numbers, so that no NaN follows",
     )
     parser.add_argument(
         "--enable-fast-loading-neuron-binaries",
@@ -130,6 +130,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         fp32_cast=arguments.fp32_cast,
         fallback=arguments.fallback,
         minimum_size=arguments.minimum_size,
+        saturate_infinity=arguments.enable_saturate_infinity,
         save_temps=arguments.save_temps,
     )
 
@@ -139,12 +140,6 @@ def check_flags(arguments: argparse.Namespace) -> None:
     from ranvier.program import check_rules
 
     check_rules(arguments.rules)
-    if arguments.enable_saturate_infinity:
-        raise CallerError(
-            Code.OPTION_INVALID,
-            "--enable-saturate-infinity is not available: infinities are those of IEEE 754; "
-            "compile without it",
-        )
     if arguments.enable_fast_loading_neuron_binaries:
         LOG.info("--enable-fast-loading-neuron-binaries: a NEFF of ranvier is never compressed")
     if arguments.enable_fast_context_switch:

@@ -2,7 +2,7 @@
 
 The examples are the node tests in the `onnx` package. Their operands are all inputs, where models
 mostly have constants for shapes, axes and weights; so each is tried as it stands, with f32 where
-it has integers and ONNX allows both, with all but its first operand constant, and with all
+it has integers or f64 and ONNX allows f32, with all but its first operand constant, and with all
 operands constant if the import alone turns it into ops that the target has.
 """
 
@@ -28,7 +28,8 @@ from ranvier.passes.analysis.dataflow import constant_ops
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.passes.target import Target
 
-INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+REPLACED = (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE)
+"""Element types that ONNX's examples have where models mostly have f32."""
 
 
 def operators(target: Target) -> list[str]:
@@ -62,10 +63,12 @@ def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
 
 def form_on(target: Target, model: ModelProto, inputs: list[Any], path: Path) -> ModelProto | None:
     """The first form of an example that needs no host, or None. `path` is written to."""
+    floats = with_floats(model)
     for constant, form in (
         (False, model),
-        (False, with_floats(model)),
+        (False, floats),
         (False, with_constants(model, inputs, first=1)),
+        (False, floats and with_constants(floats, inputs, first=1)),
         (True, with_constants(model, inputs, first=0)),
     ):
         if form is not None:
@@ -76,7 +79,7 @@ def form_on(target: Target, model: ModelProto, inputs: list[Any], path: Path) ->
 
 
 def with_floats(model: ModelProto) -> ModelProto | None:
-    """The model on f32 in place of integers; None where it has none or the op takes no f32."""
+    """The model on f32 in place of integers and f64; None where that changes nothing."""
     node = model.graph.node[0]
     schema = defs.get_schema(node.op_type, model.opset_import[0].version, node.domain)
     form = ModelProto()
@@ -84,7 +87,7 @@ def with_floats(model: ModelProto) -> ModelProto | None:
     changed = False
     for info, operand in zip(form.graph.input, schema.inputs, strict=False):
         tensor = info.type.tensor_type
-        if tensor.elem_type in INTEGERS and "tensor(float)" in operand.types:
+        if tensor.elem_type in REPLACED and "tensor(float)" in operand.types:
             tensor.elem_type = TensorProto.FLOAT
             changed = True
     return form if changed else None
@@ -99,7 +102,10 @@ def with_constants(model: ModelProto, inputs: list[Any], *, first: int) -> Model
     form.CopyFrom(model)
     del form.graph.input[first:]
     for info, array in fixed:
-        form.graph.initializer.append(numpy_helper.from_array(np.asarray(array), info.name))
+        values = np.asarray(array)
+        if info.type.tensor_type.elem_type == TensorProto.FLOAT:
+            values = values.astype(np.float32)  # `with_floats` declared it so
+        form.graph.initializer.append(numpy_helper.from_array(values, info.name))
     return form
 
 

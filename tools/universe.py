@@ -24,6 +24,7 @@ PASSES = {
     "legalize": "ranvier.passes.legalize:LegalizePass",
     "cast-bf16": "ranvier.passes.cast_bf16:CastBf16Pass",
     "segment": "ranvier.passes.segment:SegmentPass",
+    "saturate-infinity": "ranvier.passes.saturate_infinity:SaturateInfinityPass",
     "partition-pipeline": "ranvier.passes.partition_pipeline:PartitionPipelinePass",
     "lower-nn-to-nc": "ranvier.backend.neuron.lower_nn_to_nc:LowerNnToNcPass",
     "allocate": "ranvier.backend.neuron.allocate:AllocatePass",

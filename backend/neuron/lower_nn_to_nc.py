@@ -97,7 +97,7 @@ class _SegmentLowering:
 
     def _core(self, index: int, group: graph.GroupOp) -> nc.CoreOp:
         core = nc.CoreOp(index)
-        emitter = Emitter(core)
+        emitter = Emitter(core, self.machine)
         context = Context(emitter, self.machine, self.weights)
         for argument, operand in zip(group.block.args, self._operands(group), strict=True):
             self._bring(context, argument, operand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import pi
 from typing import ClassVar
 
 from xdsl.dialects.builtin import FloatAttr, StringAttr
@@ -33,9 +34,12 @@ FUNCTIONS = (
     "silu",
     "softplus",
     "sin",
+    "arctan",
     "sign",
 )
 """Functions of the activation table."""
+RANGES = {"sin": pi, "arctan": pi / 2}
+"""Magnitudes up to which a function of the table is defined; beyond it gives NaN."""
 
 
 @irdl_op_definition

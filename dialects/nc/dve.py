@@ -1,14 +1,16 @@
 """Vector engine (DVE): elementwise arithmetic of one or two tensors, reductions, copies.
 
-Arithmetic is in f32 with free casts on both sides. Some instructions may run on the general
-purpose engine (Pool) instead, `engine = "pool"`, which does not reach PSUM. Source: guide, isa.
+Arithmetic is in f32 with free casts on both sides; operations on bits take integers as they are.
+Some instructions may run on the general purpose engine (Pool) instead, `engine = "pool"`, which
+does not reach PSUM. Source: guide, isa, shared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, StringAttr
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, IntegerType, StringAttr, i32
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
 from xdsl.utils.exceptions import VerifyException
 
@@ -30,17 +32,29 @@ ALU_OPS = (
     "max",
     "min",
     "is_equal",
+    "not_equal",
     "is_lt",
     "is_le",
     "is_gt",
     "is_ge",
     "logical_and",
     "logical_or",
+    "logical_xor",
     "pow",
     "mod",
 )
 """Operations of the arithmetic units; comparisons and logic give 0 or 1."""
-REDUCE_OPS = ("add", "max", "min")
+BIT_OPS = (
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "logical_shift_left",
+    "logical_shift_right",
+)
+"""Operations on bit patterns: all operands are of one integer type, and nothing is cast."""
+INTEGER_OPS = ("add", "subtract", "mult")
+"""What the pool engine computes in integers where all operands are i32: exact, modulo 2**32."""
+REDUCE_OPS = ("add", "max", "min", "mult")
 
 
 class VectorOp(InstructionOp):
@@ -68,9 +82,32 @@ def check_alu(name: str, op: str, engine: str) -> None:
         raise VerifyException(f"{name}: only the pool engine raises to a power")
 
 
+def check_bits(name: str, ops: Sequence[str], engine: str, views: Views) -> None:
+    """Rules of operations on bit patterns. Raises VerifyException."""
+    if others := [op for op in ops if op not in BIT_OPS]:
+        raise VerifyException(f"{name}: bit patterns and numbers do not mix, got op {others[0]}")
+    if engine != "dve":
+        raise VerifyException(f"{name}: only the vector engine works on bits, got {engine}")
+    elements = {view.element for view in views.values()}
+    if len(elements) > 1 or not all(isinstance(element, IntegerType) for element in elements):
+        raise VerifyException(
+            f"{name}: bit patterns are of one integer type, got {', '.join(map(str, elements))}"
+        )
+
+
+def is_pattern(number: float) -> bool:
+    """Whether a number field says 32 bits: an integer of i32, which f64 holds exactly."""
+    return float(number).is_integer() and -(2**31) <= number < 2**31
+
+
+def is_native_integer(engine: str, views: Views) -> bool:
+    """Whether a tensor_tensor computes in integers: on the pool engine, where all are i32."""
+    return engine == "pool" and all(view.element == i32 for view in views.values())
+
+
 @irdl_op_definition
 class TensorTensorOp(VectorOp):
-    """`dst = lhs op rhs`"""
+    """`dst = lhs op rhs`, in f32, or in integers where `is_native_integer` says so."""
 
     name = "nc.tensor_tensor"
     OPCODE: ClassVar[int] = 20
@@ -82,7 +119,13 @@ class TensorTensorOp(VectorOp):
 
     @classmethod
     def check_vector(cls, views: Views, fields: Fields) -> None:
-        check_alu(cls.name, fields["op"], fields.get("engine", "dve"))
+        op, engine = fields["op"], fields.get("engine", "dve")
+        if op in BIT_OPS:
+            check_bits(cls.name, [op], engine, views)
+        elif is_native_integer(engine, views):
+            one_of(cls.name, "op on i32", op, INTEGER_OPS)
+        else:
+            check_alu(cls.name, op, engine)
         same_counts(cls.name, views, "dst", "lhs", "rhs")
 
 
@@ -111,13 +154,20 @@ class TensorScalarOp(VectorOp):
     def check_vector(cls, views: Views, fields: Fields) -> None:
         engine = fields.get("engine", "dve")
         same_counts(cls.name, views, "dst", "src")
+        ops = [fields[field] for field in ("op0", "op1") if field in fields]
+        on_bits = any(op in BIT_OPS for op in ops)
+        if on_bits:
+            check_bits(cls.name, ops, engine, views)
         for step in ("0", "1"):
             given = (f"operand{step}" in views) + (f"scalar{step}" in fields)
             needed = int(f"op{step}" in fields)
             if given != needed:
                 raise VerifyException(f"{cls.name} step {step} takes a number or a buffer")
-            if needed:
+            if needed and not on_bits:
                 check_alu(cls.name, fields[f"op{step}"], engine)
+            elif on_bits and not is_pattern(fields.get(f"scalar{step}", 0)):
+                number = fields[f"scalar{step}"]
+                raise VerifyException(f"{cls.name}: {number} is no bit pattern of 32 bits")
             per_partition(cls.name, views, f"operand{step}", "dst")
 
 

@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
     f16,
     f32,
     i8,
+    i16,
     i32,
 )
 from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue, TypeAttribute
@@ -43,6 +44,7 @@ ELEMENTS: dict[str, tuple[Attribute, np.dtype[Any]]] = {
     "bf16": (bf16, np.dtype(ml_dtypes.bfloat16)),
     "f16": (f16, np.dtype(np.float16)),
     "i32": (i32, np.dtype(np.int32)),
+    "i16": (i16, np.dtype(np.int16)),
     "i8": (i8, np.dtype(np.int8)),
     "ui8": (ui8, np.dtype(np.uint8)),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from xdsl.dialects.builtin import UnitAttr, i1
@@ -20,7 +20,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work
 from ranvier.dialects.nn.shapes import broadcast_shapes
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -95,6 +95,9 @@ class LogicalOp(BinaryOp):
 class CastOp(TensorOp):
     """Round to the result's element type: to nearest even for floats, toward zero for integers.
 
+    A float beyond the range of an integer type is its nearest bound, and NaN is 0. Integers of
+    other sizes keep their low bits.
+
     `implicit` marks casts that `cast-bf16` inserted; the others are the model's own.
     """
 
@@ -120,9 +123,19 @@ class CastOp(TensorOp):
         return Work()
 
     def evaluate(self, *operands: Array) -> Array:
-        dtype = dtype_of(self.to)
+        x, dtype = operands[0], dtype_of(self.to)
+        if dtype.kind in "iu" and not np.issubdtype(x.dtype, np.integer) and x.dtype != np.bool_:
+            return saturated(x, dtype)
         with np.errstate(invalid="ignore", over="ignore"):
-            return operands[0].astype(dtype)
+            return x.astype(dtype)
+
+
+def saturated(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Floats as integers: toward zero, bounded by the type, 0 for NaN."""
+    info = np.iinfo(dtype)
+    below, above = x <= info.min, x >= info.max
+    whole = np.where(below | above | np.isnan(x), 0, np.trunc(x)).astype(dtype)
+    return np.where(below, info.min, np.where(above, info.max, whole)).astype(dtype)
 
 
 # -- Two operands -----------------------------------------------------------------------------
@@ -170,39 +183,47 @@ class DivOp(BinaryOp):
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.divide(x, y)
         safe = np.where(y == 0, 1, y)
-        quotient = np.abs(x) // np.abs(safe) * (np.sign(x) * np.sign(safe))
+        with np.errstate(over="ignore"):  # the smallest by -1 is itself again
+            down, rest = np.divmod(x, safe)
+        quotient = down + ((rest != 0) & ((x < 0) != (safe < 0)))
         return np.where(y == 0, 0, quotient).astype(x.dtype)
 
 
 @irdl_op_definition
 class ModOp(BinaryOp):
-    """`x - y * floor(x / y)`: the remainder with the sign of `y`."""
+    """`x - y * floor(x / y)`: the remainder with the sign of `y`; of integers by zero, 0."""
 
     name = "nn.mod"
 
     def evaluate(self, *operands: Array) -> Array:
-        return np.mod(*operands)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.mod(*operands)
 
 
 @irdl_op_definition
 class FmodOp(BinaryOp):
-    """`x - y * trunc(x / y)`: the remainder with the sign of `x`."""
+    """`x - y * trunc(x / y)`: the remainder with the sign of `x`; of integers by zero, 0."""
 
     name = "nn.fmod"
 
     def evaluate(self, *operands: Array) -> Array:
-        return np.fmod(*operands)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.fmod(*operands)
 
 
 @irdl_op_definition
 class PowOp(BinaryOp):
-    """`x ** y`"""
+    """`x ** y`; an integer to a negative power is rounded toward zero, so 0 but for 1 and -1."""
 
     name = "nn.pow"
 
     def evaluate(self, *operands: Array) -> Array:
+        x, y = operands
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            return np.power(*operands)
+            if not np.issubdtype(x.dtype, np.integer):
+                return np.power(x, y)
+            parity = np.where(y < 0, y & 1, y)  # what matters for 1 and -1
+            return np.where((y < 0) & (np.abs(x) != 1), 0, np.power(x, parity)).astype(x.dtype)
 
 
 @irdl_op_definition
@@ -210,6 +231,8 @@ class MaxOp(BinaryOp):
     """The larger; NaN if either is."""
 
     name = "nn.max"
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def evaluate(self, *operands: Array) -> Array:
         return np.maximum(*operands)
@@ -220,6 +243,8 @@ class MinOp(BinaryOp):
     """The smaller; NaN if either is."""
 
     name = "nn.min"
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def evaluate(self, *operands: Array) -> Array:
         return np.minimum(*operands)
@@ -344,7 +369,7 @@ class SelectOp(TensorOp):
     on_false = operand_def()
     result = result_def()
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def infer(self) -> Sequence[Tensor]:
         if element_of(self.condition) != i1:

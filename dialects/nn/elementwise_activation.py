@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, StringAttr
-from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
+from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def, traits_def
+from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision
 from ranvier.dialects.nn.elementwise import BinaryOp, UnaryOp
 from ranvier.dialects.nn.elementwise_math import erf
 from ranvier.dialects.nn.types import Tensor, shape_of
@@ -24,6 +25,8 @@ class ReluOp(UnaryOp):
     name = "nn.relu"
     FLOATS_ONLY: ClassVar[bool] = False
 
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
+
     def evaluate(self, *operands: Array) -> Array:
         return np.maximum(operands[0], 0)
 
@@ -34,6 +37,8 @@ class SigmoidOp(UnaryOp):
 
     name = "nn.sigmoid"
 
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
+
     def evaluate(self, *operands: Array) -> Array:
         return sigmoid(operands[0])
 
@@ -43,6 +48,8 @@ class TanhOp(UnaryOp):
     """Hyperbolic tangent."""
 
     name = "nn.tanh"
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def evaluate(self, *operands: Array) -> Array:
         return np.tanh(operands[0])
@@ -140,6 +147,8 @@ class ClampOp(UnaryOp):
     FLOATS_ONLY: ClassVar[bool] = False
     low = opt_prop_def(FloatAttr | IntegerAttr)
     high = opt_prop_def(FloatAttr | IntegerAttr)
+
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def evaluate(self, *operands: Array) -> Array:
         x = operands[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, tra
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work, ints
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work, ints
 from ranvier.dialects.nn.shapes import check_axes, reduced_shape
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -61,13 +62,18 @@ class ReduceSumOp(ReduceOp):
 
 @irdl_op_definition
 class ReduceMeanOp(ReduceOp):
-    """Arithmetic mean of the elements."""
+    """Arithmetic mean; of integers their sum, in 32 bits or more, divided toward zero."""
 
     name = "nn.reduce_mean"
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        return np.asarray(x.mean(axes, keepdims=keepdims)).astype(x.dtype)
+        if not np.issubdtype(x.dtype, np.integer):
+            return np.asarray(x.mean(axes, keepdims=keepdims)).astype(x.dtype)
+        count = prod(x.shape[axis] for axis in axes)
+        wide = np.promote_types(x.dtype, np.int32)
+        total = x.sum(axes, dtype=wide, keepdims=keepdims).astype(np.int64)
+        return np.asarray(np.sign(total) * (np.abs(total) // max(1, count))).astype(x.dtype)
 
 
 @irdl_op_definition
@@ -75,7 +81,7 @@ class ReduceMaxOp(ReduceOp):
     """Largest element; of none, the smallest value of the element type."""
 
     name = "nn.reduce_max"
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(np.max(x, axes, keepdims=keepdims, initial=lowest(x.dtype)))
@@ -86,7 +92,7 @@ class ReduceMinOp(ReduceOp):
     """Smallest element; of none, the largest value of the element type."""
 
     name = "nn.reduce_min"
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return np.asarray(np.min(x, axes, keepdims=keepdims, initial=highest(x.dtype)))
@@ -116,13 +122,14 @@ class ReduceL1Op(ReduceOp):
 
 @irdl_op_definition
 class ReduceL2Op(ReduceOp):
-    """Euclidean norm, `sqrt(sum(x ** 2))`."""
+    """Euclidean norm, `sqrt(sum(x ** 2))`; of integers without its fraction."""
 
     name = "nn.reduce_l2"
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
 
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        return np.asarray(np.sqrt(np.square(x).sum(axes, keepdims=keepdims))).astype(x.dtype)
+        total = np.square(x).sum(axes, dtype=x.dtype, keepdims=keepdims)
+        return np.asarray(np.sqrt(total)).astype(x.dtype)
 
 
 @irdl_op_definition

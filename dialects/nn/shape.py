@@ -19,7 +19,7 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work, ints
+from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work, ints
 from ranvier.dialects.nn.shapes import broadcast_shapes, check_axes, format_shape
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -38,7 +38,7 @@ class MovementOp(TensorOp):
     operand = operand_def()
     result = result_def()
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def work(self) -> Work:
         return Work()
@@ -145,7 +145,7 @@ class ConcatOp(TensorOp):
     result = result_def()
     axis = prop_def(IntegerAttr)
 
-    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW))
+    traits = traits_def(Pure(), HasPrecision(Precision.FOLLOW), KeepsFinite())
 
     def infer(self) -> Sequence[Tensor]:
         if not self.operands:

@@ -264,6 +264,43 @@ def clamped(op: TensorOp, operands: list[Interval]) -> Interval:
     return int(min(max(low, bottom), top)), int(min(max(high, bottom), top))
 
 
+def remaining(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Of the divisor's sign and smaller than it."""
+    _, (low, high) = operands
+    return min(low + 1, 0), max(high - 1, 0)
+
+
+def remaining_of(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Of the dividend's sign, not larger than it and smaller than the divisor."""
+    (low, high), divisor = operands
+    top = max(0, magnitude(op, [divisor])[1] - 1)
+    return max(min(low, 0), -top), min(max(high, 0), top)
+
+
+def divided(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Not larger than the dividend, of either sign."""
+    _, top = magnitude(op, operands[:1])
+    return -top, top
+
+
+def shrunk(op: TensorOp, operands: list[Interval]) -> Interval:
+    """Between the first operand and 0, or -1."""
+    low, high = operands[0]
+    return min(low, -1 if low < 0 else 0), max(high, 0)
+
+
+def of_bits(op: TensorOp, operands: list[Interval]) -> Interval:
+    """The bits that any operand has."""
+    bits = max(max(~low if low < 0 else low, high).bit_length() for low, high in operands)
+    signed = any(low < 0 for low, _ in operands)
+    return -(1 << bits) if signed else 0, (1 << bits) - 1
+
+
+def rectified(op: TensorOp, operands: list[Interval]) -> Interval:
+    ((low, high),) = operands
+    return max(low, 0), max(high, 0)
+
+
 RULES: dict[type[Operation], Rule] = {
     MovementOp: union,
     nn.ConcatOp: union,
@@ -283,6 +320,15 @@ RULES: dict[type[Operation], Rule] = {
     nn.NegOp: negated,
     nn.AbsOp: magnitude,
     nn.ClampOp: clamped,
+    nn.DivOp: divided,
+    nn.ModOp: remaining,
+    nn.FmodOp: remaining_of,
+    nn.AndOp: of_bits,
+    nn.OrOp: of_bits,
+    nn.XorOp: of_bits,
+    nn.ShiftRightOp: shrunk,
+    nn.SignOp: lambda op, operands: (-1, 1),
+    nn.ReluOp: rectified,
     nn.ReduceSumOp: summed,
     nn.CumSumOp: running,
     nn.ScatterElementsOp: scattered,
@@ -291,6 +337,7 @@ RULES: dict[type[Operation], Rule] = {
     nn.TensorScatterOp: union,
     nn.TopKOp: taken,
     nn.OneHotOp: union,
+    nn.ReduceMeanOp: summed,
     nn.ArgMaxOp: position,
     nn.ArgMinOp: position,
 }

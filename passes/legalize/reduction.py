@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
 from ranvier.dialects.interfaces import ints
-from ranvier.dialects.nn.types import element_of, is_float, shape_of
+from ranvier.dialects.nn.reduction import ReduceOp
+from ranvier.dialects.nn.types import (
+    NARROW_FLOATS,
+    dtype_of,
+    element_of,
+    is_float,
+    shape_of,
+    size_of,
+)
+from ranvier.dialects.nn.types import widened as widened_array
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Decomposition, Emitter
 
 AnyReduction = nn.ReduceSumOp | nn.ReduceMeanOp | nn.ReduceMaxOp | nn.ReduceMinOp
@@ -23,6 +34,30 @@ class DecomposeReduceMean(Decomposition[nn.ReduceMeanOp]):
             return None
         total = emit(nn.ReduceSumOp(op.operand, axes=op.axes, keepdims=op.keepdims))
         return emit(nn.MulOp(total, emit.scalar(1 / count, total)))
+
+
+class FoldEmptyReduction(
+    Decomposition[
+        nn.ReduceSumOp
+        | nn.ReduceMeanOp
+        | nn.ReduceMaxOp
+        | nn.ReduceMinOp
+        | nn.ReduceProdOp
+        | nn.ReduceL1Op
+        | nn.ReduceL2Op
+        | nn.ReduceSumSquareOp
+        | nn.ReduceLogSumExpOp
+    ]
+):
+    """A reduction of no elements is one number everywhere."""
+
+    def decompose(self, op: ReduceOp, emit: Emitter) -> SSAValue | None:
+        if size_of(op.operand) or not size_of(op.result):
+            return None
+        with np.errstate(all="ignore"):
+            empty = np.zeros(shape_of(op.operand), dtype_of(element_of(op.operand)))
+            number = op.evaluate(widened_array(empty)).reshape(-1)[0]
+        return emit(nn.BroadcastOp(emit.scalar(number, op.result), shape=shape_of(op.result)))
 
 
 class DecomposeReduceMin(Decomposition[nn.ReduceMinOp]):
@@ -69,11 +104,30 @@ class ReduceLastAxis(
         )
 
 
+# -- Sums of functions: in f32 where the elements are narrower, since only the result need fit ----
+
+
+def widened(x: SSAValue, emit: Emitter) -> SSAValue:
+    """A narrow float as f32."""
+    return emit(nn.CastOp(x, f32)) if isinstance(element_of(x), NARROW_FLOATS) else x
+
+
+def narrowed(result: SSAValue, op: ReduceOp, emit: Emitter) -> SSAValue:
+    """A result in the element type that the op declares."""
+    element = element_of(op.result)
+    return result if element_of(result) == element else emit(nn.CastOp(result, element))
+
+
+def summed(x: SSAValue, op: ReduceOp, emit: Emitter) -> SSAValue:
+    return emit(nn.ReduceSumOp(x, axes=op.axes, keepdims=op.keepdims))
+
+
 class DecomposeReduceL1(Decomposition[nn.ReduceL1Op]):
     """`reduce_l1(x) -> reduce_sum(|x|)`"""
 
     def decompose(self, op: nn.ReduceL1Op, emit: Emitter) -> SSAValue:
-        return emit(nn.ReduceSumOp(emit(nn.AbsOp(op.operand)), axes=op.axes, keepdims=op.keepdims))
+        size = emit(nn.AbsOp(widened(op.operand, emit)))
+        return narrowed(summed(size, op, emit), op, emit)
 
 
 class DecomposeReduceL2(Decomposition[nn.ReduceL2Op]):
@@ -82,32 +136,59 @@ class DecomposeReduceL2(Decomposition[nn.ReduceL2Op]):
     def decompose(self, op: nn.ReduceL2Op, emit: Emitter) -> SSAValue | None:
         if not is_float(element_of(op.operand)):
             return None
-        square = emit(nn.MulOp(op.operand, op.operand))
-        return emit(nn.SqrtOp(emit(nn.ReduceSumOp(square, axes=op.axes, keepdims=op.keepdims))))
+        x = widened(op.operand, emit)
+        root = emit(nn.SqrtOp(summed(emit(nn.MulOp(x, x)), op, emit)))
+        return narrowed(root, op, emit)
+
+
+class DecomposeReduceL2OfIntegers(Decomposition[nn.ReduceL2Op]):
+    """`reduce_l2(x) -> r - (d < 0) + (d > 2 r)` with `s = reduce_sum(x * x)`, its root `r` as f32
+    has it, which may be one off, and `d = s - r * r`"""
+
+    def decompose(self, op: nn.ReduceL2Op, emit: Emitter) -> SSAValue | None:
+        if element_of(op.operand) != i32:
+            return None
+        total = summed(emit(nn.MulOp(op.operand, op.operand)), op, emit)
+        root = emit(nn.CastOp(emit(nn.SqrtOp(emit(nn.CastOp(total, f32)))), i32))
+        rest = emit(nn.SubOp(total, emit(nn.MulOp(root, root))))
+        above = emit(nn.CastOp(emit(nn.LessOp(rest, emit.scalar(0, rest))), i32))
+        twice = emit(nn.AddOp(root, root))
+        below = emit(nn.CastOp(emit(nn.LessOp(twice, rest)), i32))
+        return emit(nn.AddOp(emit(nn.SubOp(root, above)), below))
 
 
 class DecomposeReduceSumSquare(Decomposition[nn.ReduceSumSquareOp]):
     """`reduce_sum_square(x) -> reduce_sum(x * x)`"""
 
     def decompose(self, op: nn.ReduceSumSquareOp, emit: Emitter) -> SSAValue:
-        square = emit(nn.MulOp(op.operand, op.operand))
-        return emit(nn.ReduceSumOp(square, axes=op.axes, keepdims=op.keepdims))
+        x = widened(op.operand, emit)
+        return narrowed(summed(emit(nn.MulOp(x, x)), op, emit), op, emit)
 
 
 class DecomposeReduceLogSumExp(Decomposition[nn.ReduceLogSumExpOp]):
-    """`reduce_log_sum_exp(x) -> log(reduce_sum(exp(x - m))) + m` with `m = reduce_max(x)`"""
+    """`reduce_log_sum_exp(x) -> log(reduce_sum(exp(x - m))) + m` with `m = reduce_max(x)`, or the
+    largest finite number where that is infinite"""
 
-    def decompose(self, op: nn.ReduceLogSumExpOp, emit: Emitter) -> SSAValue:
-        largest = emit(nn.ReduceMaxOp(op.operand, axes=op.axes, keepdims=True))
-        powers = emit(nn.ExpOp(emit(nn.SubOp(op.operand, largest))))
+    def decompose(self, op: nn.ReduceLogSumExpOp, emit: Emitter) -> SSAValue | None:
+        if not is_float(element_of(op.operand)):
+            return None
+        x = widened(op.operand, emit)
+        largest = emit(nn.ReduceMaxOp(x, axes=op.axes, keepdims=True))
+        top = float(np.finfo(dtype_of(element_of(x))).max)
+        largest = emit(nn.ClampOp(largest, low=-top, high=top))
+        powers = emit(nn.ExpOp(emit(nn.SubOp(x, largest))))
         total = emit(nn.ReduceSumOp(powers, axes=op.axes, keepdims=True))
         result = emit(nn.AddOp(emit(nn.LogOp(total)), largest))
-        return emit(nn.ReshapeOp(result, shape=shape_of(op.result)))
+        if shape_of(result) != shape_of(op.result):
+            result = emit(nn.ReshapeOp(result, shape=shape_of(op.result)))
+        return narrowed(result, op, emit)
 
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
+    FoldEmptyReduction(),
     DecomposeReduceL1(),
     DecomposeReduceL2(),
+    DecomposeReduceL2OfIntegers(),
     DecomposeReduceSumSquare(),
     DecomposeReduceLogSumExp(),
     DecomposeReduceMean(),

@@ -67,6 +67,7 @@ class Options:
     fp32_cast: str | None = None
     fallback: str = "host"
     minimum_size: int = 1
+    saturate_infinity: bool = False
     save_temps: Path | None = None
 
     def for_module(self, module: ModuleOp) -> Options:
@@ -93,6 +94,7 @@ class Options:
             mode=cast_mode(self.fast_math, self.fp32_cast, f32),
             minimum_size=self.minimum_size,
             fallback=self.fallback,
+            saturate_infinity=self.saturate_infinity,
         )
 
     def flags(self) -> list[str]:
@@ -104,6 +106,7 @@ class Options:
             *([f"--fp32-cast={self.fp32_cast}"] if self.fp32_cast else []),
             f"--fallback={self.fallback}",
             f"--minimum-size={self.minimum_size}",
+            *(["--enable-saturate-infinity"] if self.saturate_infinity else []),
         ]
 
 
@@ -311,16 +314,20 @@ def compile(
     fast_math: Sequence[str] = ("all",),
     rules: object = None,
     fallback: str = "host",
+    saturate_infinity: bool = False,
 ) -> Program:
     """Compile a model file, or an `nn` module in place, to a program.
 
     `shapes` gives static shapes by input name; `cores="auto"` takes as many as the weights call
-    for; `fallback="error"` refuses host ops. Raises ModelImportError, CallerError or
+    for; `fallback="error"` refuses host ops; with `saturate_infinity` ops on the target compute the
+    largest finite numbers in place of infinities. Raises ModelImportError, CallerError or
     PassFailedException with what is wrong and what would do.
     """
     check_rules(rules)
     module = model if isinstance(model, ModuleOp) else import_model([Path(model)], shapes=shapes)
-    options = Options(target, cores, tuple(fast_math), fallback=fallback)
+    options = Options(
+        target, cores, tuple(fast_math), fallback=fallback, saturate_infinity=saturate_infinity
+    )
     handle, name = tempfile.mkstemp(prefix="ranvier-", suffix=".neff")
     os.close(handle)
     path = Path(name)

@@ -18,6 +18,7 @@ from ranvier.backend.neuron.interpreter.core import CoreState, Fetch, Issue
 from ranvier.backend.neuron.interpreter.values import Elementwise, disown, put
 from ranvier.backend.neuron.program import Instruction
 from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nc.act import RANGES
 
 Function: TypeAlias = Callable[[Array, Array], object]
 """Writes f(first) into second; both are f32 and may be the same array."""
@@ -83,6 +84,11 @@ def _relu(x: Array, out: Array) -> None:
     np.maximum(x, 0, out=out)
 
 
+def within(x: Array, func: str) -> Array:
+    """The arguments for which the table has the function, NaN for others."""
+    return np.where(np.abs(x) <= np.float32(RANGES[func]), x, np.float32(np.nan))
+
+
 FUNCTIONS: dict[str, Function] = {
     "copy": _copy,
     "relu": _relu,
@@ -99,7 +105,8 @@ FUNCTIONS: dict[str, Function] = {
     "gelu_tanh": _gelu_tanh,
     "silu": _silu,
     "softplus": _softplus,
-    "sin": lambda x, out: np.sin(x, out=out),
+    "sin": lambda x, out: np.sin(within(x, "sin"), out=out),
+    "arctan": lambda x, out: np.arctan(within(x, "arctan"), out=out),
     "sign": lambda x, out: np.sign(x, out=out),
 }
 

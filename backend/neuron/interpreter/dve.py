@@ -1,7 +1,8 @@
 """The vector engine, and the pool engine where it runs the same instructions.
 
-Arithmetic is in f32; int32 operands above 2**24 lose bits in it, as on the hardware. Copies between
-equal types keep every bit. Comparisons and logic give 1 or 0. `mod` takes the divisor's sign.
+Arithmetic is in f32; int32 operands above 2**24 lose bits in it, as on the hardware. The pool
+engine adds, subtracts and multiplies int32 as integers. Operations on bits and copies between equal
+types keep every bit. Comparisons and logic give 1 or 0. `mod` takes the divisor's sign.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ranvier.backend.neuron.interpreter.values import (
 )
 from ranvier.backend.neuron.program import Instruction, Operand
 from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nc.dve import is_native_integer
+from ranvier.dialects.nc.instruction import View
 
 ALU: dict[str, np.ufunc] = {
     "add": np.add,
@@ -32,16 +35,30 @@ ALU: dict[str, np.ufunc] = {
     "max": np.maximum,
     "min": np.minimum,
     "is_equal": np.equal,
+    "not_equal": np.not_equal,
     "is_lt": np.less,
     "is_le": np.less_equal,
     "is_gt": np.greater,
     "is_ge": np.greater_equal,
     "logical_and": np.logical_and,
     "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
     "pow": np.power,
     "mod": np.mod,
 }
-REDUCE: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
+BITS: dict[str, np.ufunc] = {
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "logical_shift_left": np.left_shift,
+    "logical_shift_right": np.right_shift,
+}
+REDUCE: dict[str, np.ufunc] = {
+    "add": np.add,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mult": np.multiply,
+}
 WINDOW = 64
 """Reductions of at most so many elements run element by element of the window, over all windows."""
 
@@ -64,8 +81,16 @@ def finished(state: CoreState, instruction: Instruction, issue: Issue) -> Issue:
 def bind_tensor_tensor(state: CoreState, instruction: Instruction) -> Issue:
     """`dst = lhs op rhs`"""
     both = Elementwise(state, dict(instruction.operands))
+    op = instruction.fields["op"]
+    views = {role: View(o.space, o.element, o.access) for role, o in both.operands.items()}
+    if op in BITS:
+        first, second, target = (_bits(state, both, role) for role in ("lhs", "rhs", "dst"))
+        return finished(state, instruction, _typed(BITS[op], first, second, target))
+    if is_native_integer(instruction.engine, views):
+        first, second = (_same_type(state, both, role) for role in ("lhs", "rhs"))
+        return finished(state, instruction, _typed(ALU[op], first, second, both.dst))
     lhs, rhs = both.read("lhs", 0), both.read("rhs", 1)
-    alu = ALU[instruction.fields["op"]]
+    alu = ALU[op]
 
     def issue() -> None:
         target = both.target()
@@ -75,8 +100,58 @@ def bind_tensor_tensor(state: CoreState, instruction: Instruction) -> Issue:
     return finished(state, instruction, issue)
 
 
+def _typed(ufunc: np.ufunc, lhs: Fetch, rhs: Fetch, dst: Fetch) -> Issue:
+    """`dst = ufunc(lhs, rhs)` in the operands' own type."""
+
+    def issue() -> None:
+        ufunc(lhs(), rhs(), out=dst())
+
+    return issue
+
+
+def _bits(state: CoreState, both: Elementwise, role: str) -> Fetch:
+    """An operand as unsigned numbers of its width, so that shifts bring in zeros."""
+    fetch = both.dst if role == "dst" else _same_type(state, both, role)
+    unsigned = np.dtype(f"u{both.operands[role].dtype.itemsize}")
+    return lambda: fetch().view(unsigned)
+
+
+def _bind_bits(state: CoreState, instruction: Instruction) -> Issue:
+    """The tensor-scalar form on bit patterns."""
+    both = Elementwise(state, dict(instruction.operands))
+    source, target = (_bits(state, both, role) for role in ("src", "dst"))
+    steps = [
+        (
+            BITS[instruction.fields[f"op{number}"]],
+            _pattern(state, both, instruction, number),
+            bool(instruction.fields.get(f"reverse{number}", False)),
+        )
+        for number in ("0", "1")
+        if f"op{number}" in instruction.fields
+    ]
+
+    def issue() -> None:
+        values = source()
+        for ufunc, amount, reverse in steps:
+            values = ufunc(amount(), values) if reverse else ufunc(values, amount())
+        np.copyto(target(), values)
+
+    return finished(state, instruction, issue)
+
+
+def _pattern(state: CoreState, both: Elementwise, instruction: Instruction, number: str) -> Fetch:
+    """The second operand of a step on bits: a buffer's, or a number's low bits."""
+    if (role := f"operand{number}") in instruction.operands:
+        return _bits(state, both, role)
+    unsigned = np.dtype(f"u{both.operands['dst'].dtype.itemsize}")
+    constant = np.asarray(int(instruction.fields[f"scalar{number}"]), np.int64).astype(unsigned)
+    return lambda: constant
+
+
 def bind_tensor_scalar(state: CoreState, instruction: Instruction) -> Issue:
     """`dst = (src op0 a) op1 b`"""
+    if instruction.fields["op0"] in BITS:
+        return _bind_bits(state, instruction)
     both = Elementwise(state, dict(instruction.operands))
     source = both.read("src", 0)
     first = _step(both, instruction, 0)

@@ -18,6 +18,7 @@ from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
+from ranvier.backend.neuron.limits import Machine
 from ranvier.dialects import nc
 from ranvier.dialects.nc.access import LOOP_DEPTH, Access
 from ranvier.dialects.nc.instruction import InstructionOp
@@ -93,11 +94,12 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class OnChip:
-    """A buffer in SBUF or PSUM whose rows hold a tile, `width` elements per partition."""
+    """A buffer in SBUF or PSUM whose rows hold a tile: `width` elements from `first` on."""
 
     buffer: SSAValue
     partitions: int
     width: int
+    first: int = 0
 
     @property
     def element(self) -> Attribute:
@@ -110,21 +112,26 @@ class OnChip:
     def ref(self, start: Affine | int = 0, dims: Dims | None = None) -> Ref:
         """All of the tile, or `dims` from `start` on."""
         start = Affine(start) if isinstance(start, int) else start
-        return Ref(self.buffer, start, dims or ((1, self.width),), self.partitions)
+        return Ref(self.buffer, start + self.first, dims or ((1, self.width),), self.partitions)
+
+    def columns(self, first: int, width: int) -> OnChip:
+        """Some of the tile's columns as a tile of its own."""
+        return OnChip(self.buffer, self.partitions, width, self.first + first)
 
     def rows(
         self, first: int, count: int, start: Affine | int = 0, dims: Dims | None = None
     ) -> Ref:
         """The same elements of only some partitions."""
         start = Affine(start) if isinstance(start, int) else start
-        return Ref(self.buffer, start, dims or ((1, self.width),), count, first)
+        return Ref(self.buffer, start + self.first, dims or ((1, self.width),), count, first)
 
 
 class Emitter:
     """Appends to the body of a core. `location` goes to every op that it makes."""
 
-    def __init__(self, core: nc.CoreOp) -> None:
+    def __init__(self, core: nc.CoreOp, machine: Machine) -> None:
         self.core = core
+        self.machine = machine
         self.location: LocationAttr = UNKNOWN_LOC
         self._points = [InsertPoint.at_end(core.body.block)]
 

@@ -14,12 +14,16 @@ from typing import Generic, TypeAlias, TypeVar
 from xdsl.dialects.builtin import bf16, f16, f32
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context, machine_element, scalar_of
 from ranvier.backend.neuron.lowering.emitter import Emitter, OnChip, Ref
 from ranvier.backend.neuron.lowering.registry import Lowering, lowerings
 from ranvier.backend.neuron.lowering.views import Region, View, load, store
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nn.types import element_of, shape_of
+
+MAX_SCRATCH = 4
+"""Tiles that an op may need beside its operands and still join a chain that another op started."""
 
 Project: TypeAlias = Callable[[View], View | None]
 """Sees a view of a result's shape in the iteration space of a lowering, if strides can say it."""
@@ -50,6 +54,10 @@ class PointwiseLowering(Lowering[OpT], Generic[OpT]):
     @abstractmethod
     def apply(self, op: OpT, e: Emitter, operands: Sequence[Operand], out: OnChip) -> None:
         """Emit the op on one tile. At least one operand is a full tile."""
+
+    def scratch(self, op: OpT, machine: Machine) -> int:
+        """How many tiles of 4 bytes an element it needs at once, beside operands and result."""
+        return MAX_SCRATCH
 
     def lower(self, op: OpT, context: Context) -> None:
         from ranvier.backend.neuron.lowering.elementwise import lower_pointwise
@@ -120,6 +128,8 @@ def _next_step(value: SSAValue, context: Context, project: Project) -> Step | No
     if not isinstance(lowering, PointwiseLowering) or op.parent is not _block_of(value):
         return None
     if shape_of(op.results[0]) != shape_of(value):
+        return None
+    if lowering.scratch(op, context.machine) > MAX_SCRATCH:
         return None
     sources = sources_of(op, context, project, running=value)
     return None if sources is None else Step(op, sources)

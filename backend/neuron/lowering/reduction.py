@@ -1,17 +1,24 @@
-"""Reductions: kept dimensions on the partitions, reduced ones inside, in f32."""
+"""Reductions: kept dimensions on the partitions, reduced ones inside, in f32 or exact integers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 from typing import ClassVar
 
-from xdsl.dialects.builtin import f32
+from xdsl.dialects.builtin import i1, i32
 
 from ranvier.backend.neuron.lowering.context import Context
+from ranvier.backend.neuron.lowering.elementwise_integer import INTEGERS
 from ranvier.backend.neuron.lowering.emitter import Emitter, OnChip
-from ranvier.backend.neuron.lowering.registry import Lowering, register
+from ranvier.backend.neuron.lowering.reduction_rows import (
+    INTEGER_REDUCERS,
+    FloatReducer,
+    IntegerSum,
+    RowReducer,
+)
+from ranvier.backend.neuron.lowering.registry import FLOATS, Lowering, register
 from ranvier.backend.neuron.lowering.views import (
     Region,
     View,
@@ -21,15 +28,12 @@ from ranvier.backend.neuron.lowering.views import (
     rows_of,
     store,
 )
-from ranvier.dialects import nc, nn
+from ranvier.dialects import nn
 from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nc.access import FREE_DIMS
 from ranvier.dialects.nc.types import PARTITIONS
 from ranvier.dialects.nn.reduction import ReduceOp
-
-MAX_WIDTH = 4096
-"""Elements per partition that are reduced at once: 16 KiB in f32."""
-_NEUTRAL = {"add": 0.0, "max": -inf, "min": inf}
+from ranvier.dialects.nn.types import element_of, is_float
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,10 @@ class LowerReduce(Lowering[ReduceOp]):
         nn.ReduceMeanOp: "add",
         nn.ReduceMaxOp: "max",
         nn.ReduceMinOp: "min",
+        nn.ReduceProdOp: "mult",
     }
     ops = tuple(ALU)
+    elements = (*FLOATS, *INTEGERS, i1)
 
     def lower(self, op: ReduceOp, context: Context) -> None:
         view, axes = context.view(op.operand), ints(op.axes)
@@ -84,75 +90,75 @@ class LowerReduce(Lowering[ReduceOp]):
         kept = tuple(1 if d in axes else size for d, size in enumerate(view.shape))
         target = result.reshaped(kept)
         assert target is not None, "dimensions of 1 fit any strides"
-        count = prod(view.shape[d] for d in axes)
-        scale = 1.0 / count if isinstance(op, nn.ReduceMeanOp) else 1.0
-        reduce_view(context, view, target, axes, self.ALU[type(op)], scale)
+        reduce_view(
+            context, view, target, axes, self.reducer(op, prod(view.shape[d] for d in axes))
+        )
+
+    def reducer(self, op: ReduceOp, count: int) -> RowReducer:
+        """How rows of the op's element type become one element."""
+        alu, element = self.ALU[type(op)], element_of(op.operand)
+        if is_float(element):
+            return FloatReducer(alu, 1.0 / count if isinstance(op, nn.ReduceMeanOp) else 1.0)
+        if element == i1:  # a sum of truth values is whether any holds, a product whether all do
+            return FloatReducer({"add": "max", "mult": "min"}.get(alu, alu))
+        if alu in ("max", "min") and element != i32:
+            return FloatReducer(alu)
+        return IntegerSum(count) if isinstance(op, nn.ReduceMeanOp) else INTEGER_REDUCERS[alu]
 
 
 def reduce_view(
-    context: Context, view: View, target: View, axes: Sequence[int], alu: str, scale: float
+    context: Context, view: View, target: View, axes: Sequence[int], reducer: RowReducer
 ) -> None:
-    """Reduce `view` along `axes` into `target`, whose dimensions are 1 there, times `scale`."""
+    """Reduce `view` along `axes` into `target`, whose dimensions are 1 there."""
     space = row_space((view, target), axes)
     source, into = space.views
     if prod(space.kept) == 1 and (rows := rows_of(space.inner[-1])) > 1 < prod(space.inner) // rows:
-        # One long row: 128 partial sums first, then their sum.
+        # One long row: 128 partial results first, then theirs.
         width = space.inner[-1] // rows
         split = source.reshaped((*space.kept, *space.inner[:-1], rows, width))
         if split is not None:
-            partial = View.whole(context.e.dram(rows, f32), (rows, 1))
+            partial = View.whole(context.e.dram(rows, reducer.accumulator), (rows, 1))
             folded = split.transposed(
                 (len(split.shape) - 2, *range(len(split.shape) - 2), len(split.shape) - 1)
             )
             ones = (rows,) + (1,) * (len(folded.shape) - 1)
             column = partial.reshaped(ones)
             assert column is not None
-            reduce_view(context, folded, column, range(1, len(ones)), alu, 1.0)
-            reduce_view(
-                context, partial, View(into.buffer, (1, 1), (0, 0), into.offset), (0,), alu, scale
-            )
+            reduce_view(context, folded, column, range(1, len(ones)), reducer.partial())
+            whole = View(into.buffer, (1, 1), (0, 0), into.offset)
+            reduce_view(context, partial, whole, (0,), reducer)
             return
     e = context.e
     free = range(len(space.kept), len(space.kept) + len(space.inner))
+    destination = View(into.buffer, space.kept, into.strides[: len(space.kept)], into.offset)
     for kept in regions(e, space.kept, space.partition, [], 1):
-        total = _reduce_rows(e, kept, source, space, list(free), alu)
+        total = _reduce_rows(e, kept, source, space, list(free), reducer)
         out = e.sbuf(total.partitions, 1, target.element)
-        fields: dict[str, object] = {"op0": "mult", "scalar0": scale}
-        if scale == 1.0:
-            e.emit(nc.CopyOp, dst=out.ref(), src=total.ref())
-        else:
-            e.emit(nc.TensorScalarOp, fields=fields, dst=out.ref(), src=total.ref())
-        store(
-            e,
-            kept,
-            View(into.buffer, space.kept, into.strides[: len(space.kept)], into.offset),
-            out,
-        )
+        reducer.finish(e, total, out)
+        store(e, kept, destination, out)
 
 
 def _reduce_rows(
-    e: Emitter, kept: Region, source: View, space: RowSpace, free: list[int], alu: str
+    e: Emitter,
+    kept: Region,
+    source: View,
+    space: RowSpace,
+    free: list[int],
+    reducer: RowReducer,
 ) -> OnChip:
-    """The reduction of some rows, one f32 for each partition."""
-    total = e.sbuf(kept.partitions, 1, f32)
-    whole = prod(space.inner) <= MAX_WIDTH and len(space.inner) <= FREE_DIMS
+    """The reduction of some rows, one accumulator for each partition."""
+    width = reducer.max_width
+    total = e.sbuf(kept.partitions, 1, reducer.accumulator)
+    whole = prod(space.inner) <= width and len(space.inner) <= FREE_DIMS
     if not whole:
-        e.emit(nc.MemsetOp, fields={"value": _NEUTRAL[alu]}, dst=total.ref())
-    for part in regions(e, space.inner, None, range(len(space.inner)), MAX_WIDTH):
+        reducer.start(e, total)
+    for part in regions(e, space.inner, None, range(len(space.inner)), width):
         region = Region(
             kept.starts + part.starts, kept.sizes + part.sizes, kept.partition, tuple(free)
         )
         tile = load(e, region, source)
-        reduced = total if whole else e.sbuf(kept.partitions, 1, f32)
-        fields: dict[str, object] = {"op": alu, "axes": 1}
-        e.emit(nc.ReduceOp, fields=fields, dst=reduced.ref(), src=tile.ref())
+        reduced = total if whole else e.sbuf(kept.partitions, 1, reducer.accumulator)
+        reducer.reduce(e, tile, reduced)
         if not whole:
-            step: dict[str, object] = {"op": alu}
-            e.emit(
-                nc.TensorTensorOp,
-                fields=step,
-                dst=total.ref(),
-                lhs=total.ref(),
-                rhs=reduced.ref(),
-            )
+            reducer.join(e, total, reduced)
     return total

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
-from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
+from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i16, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "elementwise",
+    "elementwise_cast",
+    "elementwise_activation",
+    "elementwise_math",
     "contraction",
     "reduction",
     "normalization",
@@ -38,7 +41,7 @@ FAMILIES = (
     "reduction_scan",
 )
 FLOATS = (f32, bf16, f16)
-HELD = (*FLOATS, i32, i8, ui8, i1)
+HELD = (*FLOATS, i32, i16, i8, ui8, i1)
 """Element types that have a place on the machine."""
 
 OpT = TypeVar("OpT", bound=Operation)
@@ -86,6 +89,12 @@ def why_unsupported(op: Operation, machine: Machine) -> Reason | None:
         return Reason(Code.OP_OPAQUE, f"{kind} has no definition in nn")
     lowering = lowerings().get(type(op))
     if lowering is None:
+        for value in (*op.operands, *op.results):
+            if (element := element_of(value)) not in (*HELD, i64):
+                held = ", ".join(map(str, HELD))
+                return Reason(
+                    Code.OP_ELEMENT_TYPE, f"{machine.name} holds {held}; {op.name} got {element}"
+                )
         return Reason(Code.OP_NO_LOWERING, f"{machine.name} has no lowering for {op.name}")
     for value in (*op.operands, *op.results):
         if element_of(value) not in lowering.elements:
