@@ -21,7 +21,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
-    contraction_transposed,
+    contraction_volumes,
     elementwise,
     indexing,
     normalization,
@@ -38,7 +38,7 @@ from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *contraction.DECOMPOSITIONS,
-    *contraction_transposed.DECOMPOSITIONS,
+    *contraction_volumes.DECOMPOSITIONS,
     *elementwise.DECOMPOSITIONS,
     *indexing.DECOMPOSITIONS,
     *normalization.DECOMPOSITIONS,

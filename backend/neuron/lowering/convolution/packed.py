@@ -23,23 +23,25 @@ from ranvier.backend.neuron.lowering.emitter import (
     first_at,
     merged,
 )
-from ranvier.backend.neuron.lowering.pointwise import Chain, chain_from, evict
-from ranvier.backend.neuron.lowering.views import Region, View, tile_of
+from ranvier.backend.neuron.lowering.pointwise import evict
+from ranvier.backend.neuron.lowering.views import Region, Shape, View, tile_of
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nc.pe import MAX_MOVING
 from ranvier.dialects.nc.types import PARTITIONS
-from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.dialects.nn.types import TensorOp
 
 
 class Packed(Convolution):
     """Taps and channels together on the partitions."""
 
+    @staticmethod
+    def space(g: Geometry) -> Shape:
+        return (g.n, g.filters, prod(g.out))
+
     def lower(self) -> None:
         g, e = self.g, self.e
         image = self.pad()
-        weights = self.context.derived_weight(self.op.weight, "packed", self._pack)
-        space = (g.n, g.filters, prod(g.out))
-        chain = chain_from(self.op.result, self.context, lambda view: view.reshaped(space))
+        weights = self.kernel.arranged(self.context, "packed", self._pack)
         blocks = -(-g.contracted // PARTITIONS)
         wide = min(g.out[1], PACKED_WIDTH // blocks)
         rows = max(1, PACKED_WIDTH // (blocks * wide)) if wide == g.out[1] else 1
@@ -50,14 +52,13 @@ class Packed(Convolution):
                     unfolded = self._unfold(image, n, row, column, blocks)
                     start = row.start * g.out[1] + column.start
                     positions = row.size * column.size
-                    self._multiply(stationary, unfolded, chain, n, start, positions)
+                    self._multiply(stationary, unfolded, n, start, positions)
 
     def _pack(self, weight: SSAValue) -> list[TensorOp]:
         """`[filters, channels, r, s] -> [(r, channels, s), filters]`"""
         g = self.g
-        full = nn.ReshapeOp(weight, shape=(g.filters, g.channels, *g.taps))
-        turned = nn.TransposeOp(full.result, permutation=(2, 1, 3, 0))
-        return [full, turned, nn.ReshapeOp(turned.result, shape=(g.contracted, g.filters))]
+        turned = nn.TransposeOp(weight, permutation=(2, 1, 3, 0))
+        return [turned, nn.ReshapeOp(turned.result, shape=(g.contracted, g.filters))]
 
     def _load_weights(self, weights: View, blocks: int) -> OnChip:
         g, e = self.g, self.e
@@ -105,14 +106,13 @@ class Packed(Convolution):
         self,
         stationary: OnChip,
         moving: OnChip,
-        chain: Chain,
         n: Tile,
         start: Affine,
         positions: int,
     ) -> None:
         g, e = self.g, self.e
         for filters in e.tiles(g.filters, tile_of(g.filters, self.context.machine.pe_columns)):
-            bias = self.bias(filters.start, filters.size)
+            bias = self.biases(filters.start, filters.size)
             for part in e.tiles(positions, tile_of(positions, MAX_MOVING)):
                 psum = e.psum(filters.size, part.size, f32)
                 for k in e.tiles(g.contracted, PARTITIONS):
@@ -131,7 +131,7 @@ class Packed(Convolution):
                     1,
                     (2,),
                 )
-                evict(e, region, psum, chain, element=element_of(self.op.result), bias=bias)
+                evict(e, region, psum, self.chain, element=self.element, bias=bias)
 
 
 @dataclass(frozen=True)
