@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
+from ranvier.dialects.interfaces import WIDE
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
@@ -27,6 +28,7 @@ from ranvier.passes.legalize import (
     normalization,
     pooling,
     pooling_resize,
+    pooling_sample,
     recurrent,
     reduction,
     shape,
@@ -44,6 +46,7 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *normalization.DECOMPOSITIONS,
     *pooling.DECOMPOSITIONS,
     *pooling_resize.DECOMPOSITIONS,
+    *pooling_sample.DECOMPOSITIONS,
     *recurrent.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
     *shape.DECOMPOSITIONS,
@@ -108,6 +111,9 @@ class DecomposeUnsupported(RewritePattern):
                 continue
             emit = Emitter()
             result = decomposition.decompose(op, emit)
+            if decomposition.wide:
+                for emitted in emit.ops:
+                    emitted.attributes[WIDE] = UnitAttr()
             if result is not None and result.type == op.results[0].type:
                 legal = self._all_legal(emit.ops, result, entered | {decomposition})
                 if legal is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.dialects import nn
-from samples import ANYWHERE, Array, Operand, Sample
+from samples import ANYWHERE, Array, Operand, Sample, const
 from samples.oracles import by_onnx
 
 Shape = tuple[int, ...]
@@ -61,10 +61,20 @@ def sampled(x: Array, grid: Array, *, mode: str, padding: str, align_corners: bo
     )
 
 
-def grid_sample(mode: str, padding: str, *, align_corners: bool) -> Sample:
-    operands = Operand((2, 3, 5, 4)), Operand((2, 3, 2, 2), low=-1.3, high=1.3)
+def grid_sample(
+    mode: str,
+    padding: str,
+    *,
+    align_corners: bool,
+    image: Shape = (2, 3, 5, 4),
+    places: Shape = (3, 2),
+    constant: bool = False,
+) -> Sample:
+    grid = Operand((image[0], *places, len(places)), low=-1.3, high=1.3)
     properties = {"mode": mode, "padding": padding, "align_corners": align_corners}
-    return Sample(nn.GridSampleOp, operands, sampled, properties, host=ANYWHERE)
+    operands = (Operand(image), const(grid) if constant else grid)
+    host = () if constant else ANYWHERE
+    return Sample(nn.GridSampleOp, operands, sampled, properties, host=host)
 
 
 SAMPLES = [
@@ -103,4 +113,18 @@ SAMPLES = [
     grid_sample("linear", "zeros", align_corners=False),
     grid_sample("nearest", "border", align_corners=True),
     grid_sample("cubic", "reflection", align_corners=False),
+    grid_sample("linear", "zeros", align_corners=True, constant=True),
+    grid_sample("nearest", "reflection", align_corners=False, constant=True),
+    grid_sample("cubic", "zeros", align_corners=False, constant=True),
+    grid_sample(
+        "linear",
+        "border",
+        align_corners=False,
+        image=(1, 2, 3, 4, 5),
+        places=(2, 3, 2),
+        constant=True,
+    ),
+    grid_sample(
+        "linear", "zeros", align_corners=False, image=(1, 65, 9, 15), places=(13, 17), constant=True
+    ),
 ]
