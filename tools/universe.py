@@ -26,6 +26,7 @@ PASSES = {
     "segment": "ranvier.passes.segment:SegmentPass",
     "partition-pipeline": "ranvier.passes.partition_pipeline:PartitionPipelinePass",
     "lower-nn-to-nc": "ranvier.backend.neuron.lower_nn_to_nc:LowerNnToNcPass",
+    "double-buffer": "ranvier.backend.neuron.double_buffer:DoubleBufferPass",
     "allocate": "ranvier.backend.neuron.allocate:AllocatePass",
     "schedule": "ranvier.backend.neuron.schedule:SchedulePass",
 }
