@@ -37,6 +37,10 @@ class Precision(Enum):
     """Needs f32 throughout: statistics, sums, losses."""
 
 
+WIDE = "nn.wide"
+"""Attribute of an op that needs f32 although ops of its kind do not."""
+
+
 @dataclass(frozen=True)
 class HasPrecision(OpTrait):
     """The op's policy under `cast-bf16`; `narrowed` are the operands of a contraction's product."""

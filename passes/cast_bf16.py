@@ -21,7 +21,7 @@ from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code
-from ranvier.dialects.interfaces import HasPrecision, Precision
+from ranvier.dialects.interfaces import WIDE, HasPrecision, Precision
 from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, shape_of, tensor, type_of
 from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
 from ranvier.passes.errors import PassError
@@ -88,6 +88,8 @@ class Caster:
             if policy is None or not isinstance(op, TensorOp) or op in constants:
                 continue
             if policy.precision not in self._policies or op.name in self._keep:
+                continue
+            if WIDE in op.attributes:
                 continue
             if policy.precision is Precision.NARROW:
                 self._narrow_product(op, policy.narrowed)

@@ -23,7 +23,7 @@ CLEAN = "fold-constants,simplify-shapes,fold-batch-norm,fold-constants"
 """Make an imported module small; no target is needed."""
 
 
-LOWER = "lower-nn-to-nc,allocate,schedule"
+LOWER = "lower-nn-to-nc,double-buffer,allocate,schedule"
 """From stages to engine programs with addresses."""
 
 

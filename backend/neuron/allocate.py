@@ -45,11 +45,17 @@ class AllocatePass(ModulePass):
 
 def allocate(program: nc.ProgramOp) -> None:
     """Address the buffers of every core. Raises CapacityError, naming what does not fit."""
-    if (machine := MACHINES.get(program.target.data)) is None:
-        raise PassFailedException(f"no machine '{program.target.data}'; {', '.join(MACHINES)}")
+    machine = machine_of(program)
     for core in program.cores:
         for lifetimes in lifetimes_of(core).values():
             place(lifetimes, machine)
+
+
+def machine_of(program: nc.ProgramOp) -> Machine:
+    """The machine that a program is for. Raises PassFailedException if there is none."""
+    if (machine := MACHINES.get(program.target.data)) is None:
+        raise PassFailedException(f"no machine '{program.target.data}'; {', '.join(MACHINES)}")
+    return machine
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,7 @@ class Lifetime:
 
 def lifetimes_of(core: nc.CoreOp) -> dict[Space, list[Lifetime]]:
     """When each buffer of a core is alive, by memory, in order of their start."""
-    starts: dict[Operation, int] = {}
-    ends: dict[Operation, int] = {}
-    _number(core.body.block, starts, ends, 0)
+    starts, ends = positions_of(core)
     found: dict[Space, list[Lifetime]] = {space: [] for space in Space}
     for op in core.walk():
         if isinstance(op, nc.AllocOp):
@@ -81,6 +85,14 @@ def lifetimes_of(core: nc.CoreOp) -> dict[Space, list[Lifetime]]:
     for lifetimes in found.values():
         lifetimes.sort(key=lambda lifetime: lifetime.start)
     return found
+
+
+def positions_of(core: nc.CoreOp) -> tuple[dict[Operation, int], dict[Operation, int]]:
+    """The position of each op in program text, and that of the last op inside it."""
+    starts: dict[Operation, int] = {}
+    ends: dict[Operation, int] = {}
+    _number(core.body.block, starts, ends, 0)
+    return starts, ends
 
 
 def _number(

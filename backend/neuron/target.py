@@ -53,7 +53,7 @@ class NeuronTarget:
         return max(arithmetic, moved / bandwidth)
 
     def pipeline(self, cores: int) -> str:
-        return "lower-nn-to-nc,allocate,schedule"
+        return "lower-nn-to-nc,double-buffer,allocate,schedule"
 
 
 INF1 = NeuronTarget(limits.INF1)

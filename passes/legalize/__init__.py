@@ -13,20 +13,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
+from ranvier.dialects.interfaces import WIDE
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
-    contraction_transposed,
+    contraction_volumes,
     elementwise,
     indexing,
     normalization,
     pooling,
     pooling_resize,
+    pooling_sample,
     recurrent,
     reduction,
     reduction_scan,
@@ -39,12 +41,13 @@ from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *contraction.DECOMPOSITIONS,
-    *contraction_transposed.DECOMPOSITIONS,
+    *contraction_volumes.DECOMPOSITIONS,
     *elementwise.DECOMPOSITIONS,
     *indexing.DECOMPOSITIONS,
     *normalization.DECOMPOSITIONS,
     *pooling.DECOMPOSITIONS,
     *pooling_resize.DECOMPOSITIONS,
+    *pooling_sample.DECOMPOSITIONS,
     *recurrent.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
     *reduction_scan.DECOMPOSITIONS,
@@ -119,6 +122,9 @@ class DecomposeUnsupported(RewritePattern):
                 continue
             emit = Emitter()
             result = decomposition.decompose(op, emit)
+            if decomposition.wide:
+                for emitted in emit.ops:
+                    emitted.attributes[WIDE] = UnitAttr()
             if result is not None and result.type == op.results[0].type:
                 legal = self._all_legal(emit.ops, result, entered | {decomposition})
                 if legal is not None:

@@ -35,6 +35,8 @@ class Decomposition(ABC, Generic[OpT]):
     """An identity that rewrites ops of type `OpT`, one type or a union; the docstring states it."""
 
     op_types: ClassVar[tuple[type[Operation], ...]]
+    wide: ClassVar[bool] = False
+    """Whether the ops that it emits need f32 throughout."""
 
     def __init_subclass__(cls) -> None:
         (matched,) = get_args(vars(cls)["__orig_bases__"][0])

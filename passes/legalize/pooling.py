@@ -54,6 +54,60 @@ class PoolOfOneDimension(Decomposition[nn.MaxPoolOp | nn.AvgPoolOp]):
         return emit(nn.ReshapeOp(emit(type(op)(image, **properties)), shape=shape_of(op.result)))
 
 
+class PoolAxisByAxis(Decomposition[nn.MaxPoolOp | nn.AvgPoolOp]):
+    """`pool(x of NxCxDxHxW) -> pool_d(pool_hw(x as Nx(C*D)xHxW) as NxCxDx(H'*W'))`
+
+    The taps inside the image are a product of those of each axis, and so is their number.
+    """
+
+    def decompose(self, op: nn.MaxPoolOp | nn.AvgPoolOp, emit: Emitter) -> SSAValue | None:
+        n, channels, depth, *plane = shape_of(op.operand)
+        if not plane or sum(taps > 1 for taps in ints(op.kernel)) < 2:
+            return None
+        out = shape_of(op.result)
+        planes = emit(nn.ReshapeOp(op.operand, shape=(n, channels * depth, *plane)))
+        inner = _pool_along(op, slice(1, None), (), planes, emit)
+        lines = emit(nn.ReshapeOp(inner, shape=(n, channels, depth, prod(out[3:]))))
+        outer = _pool_along(op, slice(0, 1), (1,), lines, emit)
+        return emit(nn.ReshapeOp(outer, shape=out))
+
+
+def _pool_along(
+    op: nn.MaxPoolOp | nn.AvgPoolOp,
+    axes: slice,
+    more: tuple[int, ...],
+    x: SSAValue,
+    emit: Emitter,
+) -> SSAValue:
+    """The pool over some of its axes only, and windows of one element along `more` of them."""
+    rank, padding = len(ints(op.kernel)), ints(op.padding)
+    none = (0,) * len(more)
+    properties: dict[str, Any] = {
+        **op.properties,
+        "kernel": (*ints(op.kernel)[axes], *more),
+        "strides": (*ints(op.strides)[axes], *more),
+        "dilations": (*ints(op.dilations)[axes], *more),
+        "padding": (*padding[:rank][axes], *none, *padding[rank:][axes], *none),
+    }
+    return emit(type(op)(x, **properties))
+
+
+class LpPoolByMeans(Decomposition[nn.LpPoolOp]):
+    """`lp_pool(x) -> (taps * avg_pool(|x| ** p)) ** (1 / p)`, padding counted as zeros"""
+
+    def decompose(self, op: nn.LpPoolOp, emit: Emitter) -> SSAValue:
+        x, p = op.operand, int(op.get("p"))
+        powers = emit(nn.MulOp(x, x)) if p == 2 else emit(nn.AbsOp(x))
+        if p > 2:
+            powers = emit(nn.PowOp(powers, emit.scalar(p, x)))
+        properties: dict[str, Any] = {k: v for k, v in op.properties.items() if k != "p"}
+        mean = emit(nn.AvgPoolOp(powers, count_padding=True, **properties))
+        total = emit(nn.MulOp(mean, emit.scalar(prod(ints(op.kernel)), mean)))
+        if p == 1:
+            return total
+        return emit(nn.SqrtOp(total) if p == 2 else nn.PowOp(total, emit.scalar(1 / p, total)))
+
+
 class AvgPoolCountingPadding(Decomposition[nn.AvgPoolOp]):
     """`avg_pool(x) -> avg_pool(x, count_padding) * (taps of a window / taps inside x)`"""
 
@@ -92,6 +146,8 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     GlobalAvgPool(),
     GlobalMaxPool(),
     PoolOfOneDimension(),
+    PoolAxisByAxis(),
+    LpPoolByMeans(),
     AvgPoolCountingPadding(),
     PoolOfPadded(),
 )

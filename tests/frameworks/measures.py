@@ -13,7 +13,7 @@ import onnxruntime
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
-CONTRACTIONS = ("Conv", "Gemm", "MatMul")
+CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def relative_error(actual: Array, expected: Array) -> float:
@@ -35,6 +35,21 @@ def multiply_accumulates(path: Path, inputs: Mapping[str, Array]) -> int:
     return sum(products(node, shapes) for node in nodes)
 
 
+def resampling_products(path: Path, inputs: Mapping[str, Array]) -> int:
+    """Those of images that are resized by matrices, first the rows and then the columns."""
+    model = onnx.load(path)
+    nodes = [node for node in model.graph.node if node.op_type == "Resize"]
+    if not nodes:
+        return 0
+    values = {value for node in nodes for value in (node.input[0], node.output[0])}
+    shapes = observed_shapes(model, values, inputs)
+    total = 0
+    for node in nodes:
+        (*outer, height, width), new = shapes[node.input[0]], shapes[node.output[0]]
+        total += prod(outer) * new[2] * width * (height + new[3])
+    return total
+
+
 def observed_shapes(
     model: onnx.ModelProto, values: set[str], inputs: Mapping[str, Array]
 ) -> dict[str, tuple[int, ...]]:
@@ -52,6 +67,8 @@ def products(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Elements of the result, times the products summed into each."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     lhs, rhs = (shapes[name] for name in node.input[:2])
+    if node.op_type == "ConvTranspose":  # every element of the operand times its kernel
+        return prod(lhs) * prod(rhs[1:])
     if node.op_type == "Conv":
         summed = prod(rhs[1:])
     else:

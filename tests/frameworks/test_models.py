@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from exported import Models
-from measures import multiply_accumulates, relative_error, worst_error
+from measures import multiply_accumulates, relative_error, resampling_products, worst_error
 
 EXPORTERS = ("ts", "dynamo")
-NAMES = ("efficientnet_lite0", "minilm", "mobilenet_v2", "distilbert", "bert_base")
-SLOW = {("bert_base", "ts"), ("distilbert", "ts")}
+VISION = (
+    "resnet50",
+    "vgg16",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "densenet121",
+    "inception_v3",
+    "inception_v3_normalized",
+    "convnext_tiny",
+    "unet",
+    "unet_bilinear",
+)
+NAMES = ("efficientnet_lite0", "minilm", "mobilenet_v2", "distilbert", "bert_base", *VISION)
+SLOW = {("bert_base", "ts"), ("distilbert", "ts"), *product(VISION, EXPORTERS)}
 MODELS = [
     pytest.param(
         name,
@@ -67,7 +82,8 @@ def test_the_machine_counts_the_macs_of_the_model(models: Models, name: str, exp
     inputs = models.inputs(name, 1)
     program = models.program(name, exporter)
     program.run(inputs)
-    work = multiply_accumulates(models.file(name, exporter), inputs)
+    path = models.file(name, exporter)
+    work = multiply_accumulates(path, inputs) + resampling_products(path, inputs)
     assert program.runner.counters.macs == work
 
 

@@ -63,9 +63,12 @@ def image(*shape: int) -> Callable[[int], dict[str, Tensor]]:
         generator = torch.Generator().manual_seed(seed)
         count, channels, height, width = shape
         fine = torch.randn(shape, generator=generator)
-        coarse = torch.randn(count, channels, height // 16, width // 16, generator=generator)
+        coarse = torch.randn(
+            count, channels, -(-height // 16), -(-width // 16), generator=generator
+        )
         colour = torch.randn(count, channels, 1, 1, generator=generator)
-        return {"x": fine + coarse.repeat_interleave(16, 2).repeat_interleave(16, 3) + colour}
+        blocks = coarse.repeat_interleave(16, 2).repeat_interleave(16, 3)
+        return {"x": fine + blocks[:, :, :height, :width] + colour}
 
     return draw
 
@@ -107,14 +110,14 @@ def calibrated(module: nn.Module, draw: Callable[[int], dict[str, Tensor]]) -> n
     return module.eval()
 
 
-def vision(name: str, *shape: int) -> Entry:
+def vision(name: str, *shape: int, **settings: Any) -> Entry:
     """A torchvision classifier."""
     draw = image(*(shape or (1, 3, 224, 224)))
 
     def build() -> nn.Module:
         from torchvision import models
 
-        return calibrated(models.get_model(name, weights=None), draw)
+        return calibrated(models.get_model(name, weights=None, **settings), draw)
 
     return Entry(build, draw)
 
@@ -138,9 +141,12 @@ def efficientnet_lite0() -> nn.Module:
 
 
 class UNet(nn.Module):
-    """Two levels down by max pooling, two up by transposed convolution, with skips."""
+    """Two levels down by max pooling, two up, with skips.
 
-    def __init__(self, width: int = 32) -> None:
+    Up goes by transposed convolution, or by bilinear resizing and a convolution.
+    """
+
+    def __init__(self, width: int = 32, *, bilinear: bool = False) -> None:
         super().__init__()
         self.down = nn.ModuleList(
             [
@@ -149,9 +155,8 @@ class UNet(nn.Module):
                 double_conv(2 * width, 4 * width),
             ]
         )
-        self.up = nn.ModuleList(
-            [nn.ConvTranspose2d(2 * k * width, k * width, 2, stride=2) for k in (2, 1)]
-        )
+        grow = grow_bilinear if bilinear else grow_transposed
+        self.up = nn.ModuleList([grow(2 * k * width, k * width) for k in (2, 1)])
         self.merge = nn.ModuleList([double_conv(2 * k * width, k * width) for k in (2, 1)])
         self.head = nn.Conv2d(width, 5, 1)
 
@@ -161,6 +166,16 @@ class UNet(nn.Module):
         x = self.down[2](nn.functional.max_pool2d(second, 2))
         x = self.merge[0](torch.cat([second, self.up[0](x)], 1))
         return self.head(self.merge[1](torch.cat([first, self.up[1](x)], 1)))
+
+
+def grow_transposed(inputs: int, outputs: int) -> nn.Module:
+    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+
+
+def grow_bilinear(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(inputs, outputs, 1)
+    )
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Module:
@@ -213,6 +228,9 @@ def transformer(model: str, config: str, **settings: Any) -> Callable[[], nn.Mod
     return build
 
 
+INCEPTION = {"aux_logits": False, "init_weights": False}
+"""The auxiliary head is for training. The initial weights of its paper take minutes to draw."""
+
 ZOO: dict[str, Entry] = {
     "efficientnet_lite0": Entry(efficientnet_lite0, image(1, 3, 224, 224)),
     "minilm": Entry(minilm, tokens(5, 32, 30000)),
@@ -220,14 +238,23 @@ ZOO: dict[str, Entry] = {
     "mobilenet_v3_small": vision("mobilenet_v3_small"),
     "bert_base": Entry(transformer("BertModel", "BertConfig"), tokens(1, 128, 30000)),
     "distilbert": Entry(transformer("DistilBertModel", "DistilBertConfig"), tokens(1, 128, 30000)),
+    "mobilenet_v3_large": vision("mobilenet_v3_large"),
     "resnet18": vision("resnet18"),
+    "resnet50": vision("resnet50"),
     "vgg16": vision("vgg16"),
     "densenet121": vision("densenet121"),
+    "inception_v3": vision("inception_v3", 1, 3, 299, 299, **INCEPTION, transform_input=False),
+    "inception_v3_normalized": vision(
+        "inception_v3", 1, 3, 299, 299, **INCEPTION, transform_input=True
+    ),
     "efficientnet_b0": vision("efficientnet_b0"),
     "convnext_tiny": vision("convnext_tiny"),
     "vit_b_16": vision("vit_b_16"),
     "swin_t": vision("swin_t"),
     "unet": Entry(lambda: calibrated(UNet(), image(1, 3, 128, 128)), image(1, 3, 128, 128)),
+    "unet_bilinear": Entry(
+        lambda: calibrated(UNet(bilinear=True), image(1, 3, 128, 128)), image(1, 3, 128, 128)
+    ),
     "gpt2": Entry(
         transformer("GPT2LMHeadModel", "GPT2Config", use_cache=False),
         tokens(1, 64, 50000, mask=False),

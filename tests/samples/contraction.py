@@ -205,9 +205,19 @@ CONV = [
     conv((1, 65, 6, 6), (4, 65, 3, 3), element=f16),
     # A negative padding is a slice, and then a convolution.
     conv((1, 3, 6, 6), (4, 3, 3, 3), padding=(-1, 0, 0, -1)),
-    # What no core runs.
-    conv((1, 2, 4, 5, 3), (3, 2, 2, 3, 2), strides=(1, 2, 1), padding=(1,) * 6, host=BOTH),
-    conv((1, 3, 6, 6), (4, 3, 3, 3), constant=False, host=BOTH),
+    # Three dimensions, and kernels that are computed.
+    conv((1, 2, 4, 5, 3), (3, 2, 2, 3, 2), strides=(1, 2, 1), padding=(1,) * 6),
+    conv((2, 6, 3, 4, 5), (4, 3, 3, 2, 1), groups=2, dilations=(1, 2, 1), bias=False),
+    conv((1, 3, 5, 3, 3), (3, 1, 2, 2, 2), groups=3, padding=(-1, 0, 1, 0, 0, 1)),
+    conv((1, 3, 6, 6), (4, 3, 3, 3), constant=False),
+    conv((2, 65, 5, 6), (7, 65, 2, 3), constant=False, padding=(1, 0, 0, 1)),
+    conv((1, 6, 5, 5), (6, 1, 3, 3), groups=6, constant=False),
+    conv((1, 9, 7), (6, 3, 4), groups=3, constant=False, bias=False),
+    # Copies of the image below each other: kernel rows, parts of them, several of them.
+    conv((1, 64, 6, 7), (5, 64, 3, 3), padding=(1, 1, 1, 1)),
+    conv((2, 33, 7, 9), (5, 33, 4, 5), padding=(2, 3, 1, 0), strides=(2, 1)),
+    conv((1, 40, 9, 8), (5, 40, 7, 1), padding=(3, 0, 3, 0)),
+    conv((1, 12, 9, 8), (8, 3, 3, 3), groups=4, dilations=(1, 2), padding=(1, 2, 1, 2)),
     conv((1, 3, 224, 224), (64, 3, 7, 7), strides=(2, 2), padding=(3, 3, 3, 3), slow=True),
     conv((1, 256, 56, 56), (128, 256, 3, 3), padding=(1, 1, 1, 1), slow=True),
 ]
@@ -250,15 +260,25 @@ def conv_transpose(x: Shape, w: Shape, **where: Any) -> Sample:
     sample = conv(x, (w[1] * where.get("groups", 1), *w[1:]), **where)
     image, weight, *rest = sample.operands
     operands = (image, replace(weight, shape=w), *rest)
-    return replace(
-        sample, op=nn.ConvTransposeOp, operands=operands, oracle=scattered_taps, host=ANYWHERE
-    )
+    return replace(sample, op=nn.ConvTransposeOp, operands=operands, oracle=scattered_taps)
 
 
 CONV_TRANSPOSE = [
     conv_transpose((1, 3, 5, 6), (3, 4, 3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
     conv_transpose((2, 4, 4, 3), (4, 2, 2, 3), groups=2, dilations=(2, 1), bias=False),
     conv_transpose((1, 2, 7), (2, 3, 4), strides=(3,), padding=(0, -1)),
+    conv_transpose((2, 65, 3, 4), (65, 5, 2, 2), strides=(2, 2)),
+    conv_transpose((1, 129, 5, 4), (129, 33, 4, 4), strides=(2, 2), padding=(1, 1, 1, 1)),
+    # Strides over the kernel: some results are the bias. A dilation that the stride divides, too.
+    conv_transpose((1, 3, 4, 3), (3, 2, 1, 2), strides=(3, 4), padding=(1, 0, -2, 0)),
+    conv_transpose((1, 3, 4, 5), (3, 2, 3, 2), strides=(2, 3), dilations=(2, 2), bias=False),
+    # More is cut off than one element of the operand makes; what is left lies beyond it.
+    conv_transpose((1, 2, 3, 2), (2, 3, 2, 2), strides=(1, 2), padding=(2, 3, 1, -3)),
+    conv_transpose((1, 6, 4, 4), (6, 1, 3, 3), strides=(2, 2), groups=6, padding=(1, 1, 0, 0)),
+    conv_transpose((1, 4, 5, 3), (4, 3, 3, 3), strides=(2, 1), constant=False),
+    conv_transpose((1, 3, 2, 3, 2), (3, 2, 3, 2, 3), strides=(2, 1, 2), padding=(1, 0, 1, 0, 0, 0)),
+    conv_transpose((2, 4, 3, 2, 2), (4, 2, 2, 2, 1), strides=(3, 2, 1), groups=2),
+    conv_transpose((1, 4, 5, 3), (4, 3, 3, 3), element=bf16, result=f32),
 ]
 
 

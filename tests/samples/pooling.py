@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import bf16, f16, f32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from samples import ANYWHERE, BOTH, Array, Operand, Sample
+from samples import ANYWHERE, Array, Operand, Sample
 from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
@@ -63,7 +63,7 @@ def pools(
 
 def lp_pool(x: Shape, kernel: Shape, p: int, **where: Sequence[int]) -> Sample:
     properties = {"p": p, **window(kernel, *(where.get(key, ()) for key in WINDOW))}
-    return Sample(nn.LpPoolOp, (Operand(x),), norm_of_windows, properties, host=ANYWHERE)
+    return Sample(nn.LpPoolOp, (Operand(x),), norm_of_windows, properties)
 
 
 def norm_of_windows(
@@ -101,10 +101,16 @@ SAMPLES = [
     *pools((1, 2, 131, 129), (3, 3), strides=(2, 2), padding=(1, 1, 1, 1), slow=True),
     # One row of windows has more elements than one instruction touches.
     *pools((1, 2, 7000), (16,)),
+    # A window over more of the image than one strip holds.
+    *pools((1, 2, 200, 190), (3, 4), dilations=(60, 50), slow=True),
+    *pools((2, 3, 6, 5, 7), (6, 5, 7)),
+    *pools((1, 65, 3, 6, 5), (1, 3, 3), padding=(0, 1, 1, 0, 1, 1), strides=(1, 2, 2)),
     # The only window lies in the margin: the mean that counts it is 0.
     replace(pools((1, 3, 1, 4), (1, 2), strides=(5, 1), padding=(2, 0, 0, 0))[2], fixed=True),
-    *pools((1, 2, 5, 4, 6), (2, 2, 3), strides=(1, 2, 1), padding=(1, 0, 1, 0, 1, 1), host=BOTH),
+    *pools((1, 2, 5, 4, 6), (2, 2, 3), strides=(1, 2, 1), padding=(1, 0, 1, 0, 1, 1)),
     lp_pool((2, 3, 7, 6), (3, 2), 2, strides=(2, 1), padding=(1, 0, 0, 1)),
     lp_pool((1, 2, 9, 9), (2, 2), 1, dilations=(2, 3)),
-    lp_pool((1, 2, 17), (3,), 3),
+    # The root is a power, which only some cores have.
+    replace(lp_pool((1, 2, 17), (3,), 3), host=ANYWHERE),
+    lp_pool((1, 2, 4, 3, 5), (2, 2, 3), 2, padding=(1, 0, 1, 0, 0, 0)),
 ]

@@ -13,7 +13,13 @@ from xdsl.ir import Attribute
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
-from ranvier.backend.neuron.lowering.convolution import check_product_type, lower_conv, why_not_conv
+from ranvier.backend.neuron.lowering.convolution import (
+    check_product_type,
+    lower_conv,
+    lower_conv_transpose,
+    why_not_conv,
+    why_not_transposed,
+)
 from ranvier.backend.neuron.lowering.emitter import (
     ZERO,
     Affine,
@@ -48,6 +54,19 @@ class LowerConv(Lowering[nn.ConvOp]):
 
     def lower(self, op: nn.ConvOp, context: Context) -> None:
         lower_conv(op, context)
+
+
+@register
+class LowerConvTranspose(Lowering[nn.ConvTransposeOp]):
+    """A convolution for each phase of the strides: see `convolution`."""
+
+    ops = (nn.ConvTransposeOp,)
+
+    def why_unsupported(self, op: nn.ConvTransposeOp, machine: Machine) -> Reason | None:
+        return why_not_transposed(op, machine)
+
+    def lower(self, op: nn.ConvTransposeOp, context: Context) -> None:
+        lower_conv_transpose(op, context)
 
 
 @register

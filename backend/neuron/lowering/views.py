@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
 from xdsl.ir import Attribute, SSAValue
 
 from ranvier.backend.neuron.lowering.emitter import ZERO, Affine, Emitter, OnChip, Ref, merged
@@ -282,14 +283,36 @@ def write_padded(
 ) -> None:
     """Fill `whole` and write `view` inside its margins; negative margins crop the view."""
     if any(amount > 0 for amount in (*low, *high)):
-        number = context.splat(fill, view.element)
-        copy_view(context.e, whole, number.broadcast(whole.shape))
+        _fill(context, whole, fill)
     ones = (1,) * len(view.shape)
     cropped = [s + min(0, lo) + min(0, hi) for s, lo, hi in zip(view.shape, low, high, strict=True)]
     if min(cropped, default=1) <= 0:
         return
     inner = whole.sliced([max(0, lo) for lo in low], cropped, ones)
     copy_view(context.e, inner, view.sliced([max(0, -lo) for lo in low], cropped, ones))
+
+
+FILL_WIDTH = 2048
+"""Elements per partition of a tile that fills a tensor."""
+
+
+def _fill(context: Context, whole: View, fill: float) -> None:
+    """One number in every element: a tile of it is stored as often as it takes."""
+    e = context.e
+    exact = float(np.float32(fill)) == fill  # what memset, which computes in f32, can say
+    if not (exact and whole.contiguous):
+        copy_view(e, whole, context.splat(fill, whole.element).broadcast(whole.shape))
+        return
+    width = min(FILL_WIDTH, -(-whole.size // PARTITIONS))
+    rows, rest = divmod(whole.size, width)
+    tile = e.sbuf(min(PARTITIONS, max(rows, 1)), width, whole.element)
+    e.emit(nc.MemsetOp, fields={"value": fill}, dst=tile.ref())
+    for row in e.tiles(rows, PARTITIONS):
+        place = Ref(whole.buffer, row.start * width, merged([(width, row.size), (1, width)]))
+        e.emit(nc.DmaOp, dst=place, src=tile.rows(0, row.size))
+    if rest:
+        place = Ref(whole.buffer, Affine(rows * width), ((1, rest),))
+        e.emit(nc.DmaOp, dst=place, src=tile.rows(0, 1, 0, ((1, rest),)))
 
 
 def tile_of(size: int, limit: int) -> int:

@@ -10,13 +10,13 @@ from math import prod
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
-from ranvier.backend.neuron.lowering.convolution.geometry import Convolution
+from ranvier.backend.neuron.lowering.convolution.geometry import Convolution, Geometry
 from ranvier.backend.neuron.lowering.emitter import ZERO, Affine, OnChip, Tile, merged
-from ranvier.backend.neuron.lowering.pointwise import Chain, chain_from, evict
-from ranvier.backend.neuron.lowering.views import Region, View, tile_of
+from ranvier.backend.neuron.lowering.pointwise import evict
+from ranvier.backend.neuron.lowering.views import Region, Shape, View, tile_of
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nc.types import PARTITIONS
-from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.dialects.nn.types import TensorOp
 
 STRIP = 16 << 10
 """Elements per partition of the padded image that are on chip at once."""
@@ -27,6 +27,10 @@ WIDTH = 2048
 class Depthwise(Convolution):
     """`filters` output channels for each input channel."""
 
+    @staticmethod
+    def space(g: Geometry) -> Shape:
+        return (g.n, g.groups, g.filters, *g.out)
+
     def lower(self) -> None:
         g, e = self.g, self.e
         rows, columns = g.out
@@ -35,11 +39,9 @@ class Depthwise(Convolution):
         while columns > 1 and g.reach(0, rows) * g.reach(1, columns) > STRIP:
             columns = -(-columns // 2)
         image = self.pad()
-        weights = self.context.derived_weight(self.op.weight, "depthwise", self._arrange)
-        space = (g.n, g.groups, g.filters, *g.out)
-        chain = chain_from(self.op.result, self.context, lambda view: view.reshaped(space))
+        weights = self.kernel.arranged(self.context, "depthwise", self._arrange)
         for channel in e.tiles(g.groups, tile_of(g.groups, PARTITIONS)):
-            taps = e.sbuf(channel.size, g.filters * prod(g.taps), self.element)
+            taps = e.sbuf(channel.size, g.filters * prod(g.taps), weights.element)
             e.emit(
                 nc.DmaOp,
                 dst=taps.ref(),
@@ -51,7 +53,7 @@ class Depthwise(Convolution):
                     for column in e.tiles(g.out[1], columns):
                         strip = self._load(image, n, channel, row, column)
                         at = (n, channel, row, column)
-                        self._sum(strip, taps, bias, chain, at)
+                        self._sum(strip, taps, bias, at)
 
     def _arrange(self, weight: SSAValue) -> list[TensorOp]:
         """`[groups*filters, 1, r, s] -> [groups, filters*r*s]`"""
@@ -60,10 +62,10 @@ class Depthwise(Convolution):
 
     def _channel_bias(self, channel: Tile) -> OnChip | None:
         """The biases of every filter of some channels, side by side."""
-        if self.op.bias is None:
+        if self.bias is None:
             return None
-        view = self.context.view(self.op.bias).reshaped((self.g.groups, self.g.filters))
-        assert view is not None, "a bias is contiguous"
+        view = self.bias.reshaped((self.g.groups, self.g.filters))
+        assert view is not None, "one dimension splits under any stride"
         tile = self.e.sbuf(channel.size, self.g.filters, view.element)
         source = view.at((channel.start, ZERO), [(0, channel.size), (1, self.g.filters)])
         self.e.emit(nc.DmaOp, dst=tile.ref(), src=source)
@@ -91,7 +93,6 @@ class Depthwise(Convolution):
         strip: OnChip,
         taps: OnChip,
         bias: OnChip | None,
-        chain: Chain,
         at: tuple[Tile, Tile, Tile, Tile],
     ) -> None:
         g, e = self.g, self.e
@@ -120,4 +121,4 @@ class Depthwise(Convolution):
                 sizes = (1, channel.size, 1, y.size, column.size)
                 column_bias = None if bias is None else bias.ref(f, ((1, 1),))
                 region = Region(starts, sizes, 1, (3, 4))
-                evict(e, region, total, chain, element=element_of(self.op.result), bias=column_bias)
+                evict(e, region, total, self.chain, element=self.element, bias=column_bias)

@@ -1,44 +1,78 @@
-"""Channels on the partitions, a matmul for each tap on a shifted view of the padded image."""
+"""Channels on the partitions, a matmul for each tap on a shifted view of the padded image.
+
+Where channels leave partitions free, copies of the image lie below each other, each shifted by one
+tap, and one matmul sums as many taps: two for 64 channels, so that a 3x3 kernel takes 6 issues
+instead of 9. Five would need the pairs (0, 2) and (1, 2) as well, hence two more copies of the
+image: more time on DMA than the tensor engine saves.
+"""
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
-from ranvier.backend.neuron.lowering.convolution.geometry import Convolution
+from ranvier.backend.neuron.limits import Machine
+from ranvier.backend.neuron.lowering.convolution.geometry import Convolution, Geometry
 from ranvier.backend.neuron.lowering.emitter import ZERO, OnChip, Ref, Tile, first_at, merged
-from ranvier.backend.neuron.lowering.pointwise import Chain, chain_from, evict
-from ranvier.backend.neuron.lowering.views import Region, View, tile_of
+from ranvier.backend.neuron.lowering.pointwise import evict
+from ranvier.backend.neuron.lowering.views import Region, Shape, View, tile_of
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nc.pe import MAX_MOVING
 from ranvier.dialects.nc.types import PARTITIONS
-from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.dialects.nn.types import TensorOp
+
+
+def copies_of(g: Geometry) -> tuple[int, int]:
+    """Rows and columns of taps that one matmul sums. Whole kernel rows come before a second one."""
+    room = max(1, PARTITIONS // g.channels)
+    columns = tile_of(g.taps[1], min(room, g.taps[1]))
+    rows = room // columns if columns == g.taps[1] else 1
+    return tile_of(g.taps[0], min(rows, g.taps[0])), columns
+
+
+def turns_of(g: Geometry) -> tuple[int, int]:
+    """Matmuls along each axis of the kernel."""
+    rows, columns = copies_of(g)
+    return -(-g.taps[0] // rows), -(-g.taps[1] // columns)
 
 
 class Direct(Convolution):
-    """Channels on the partitions, a matmul for each tap."""
+    """Channels on the partitions, a matmul for each tap or for some taps together."""
+
+    @staticmethod
+    def space(g: Geometry) -> Shape:
+        return (g.n, g.groups * g.filters, *g.out)
+
+    @staticmethod
+    def weight_budget(machine: Machine, itemsize: int) -> int:
+        """Elements per partition of the weights that are on chip at once."""
+        return machine.sbuf_bytes // 4 // itemsize
 
     def lower(self) -> None:
         g, e = self.g, self.e
-        self.blocks = -(-g.channels // PARTITIONS)
+        self.copies, self.turns = copies_of(g), turns_of(g)
+        self.rows = prod(self.copies) * g.channels
+        self.blocks = -(-self.rows // PARTITIONS)
         images, rows, columns = self._strip()
         one_strip = (rows, columns) == g.out
         image = self.x if one_strip else self.pad()
-        self.margins = (g.low, g.high) if one_strip else ((0, 0), (0, 0))
-        self.cut = tile_of(g.filters, self.context.machine.pe_columns)
-        self.weights = self.context.derived_weight(
-            self.op.weight, "direct" if g.groups == 1 else f"direct.g{g.groups}", self._arrange
-        )
-        space = (g.n, g.groups * g.filters, *g.out)
-        chain = chain_from(self.op.result, self.context, lambda view: view.reshaped(space))
+        self.low = g.low if one_strip else (0, 0)
+        self.margin = one_strip and g.padded
+        budget = self.weight_budget(self.context.machine, self.itemsize)
+        most = min(self.context.machine.pe_columns, budget // prod(self.turns))
+        self.cut = tile_of(g.filters, most)
+        self.resident = self.blocks * prod(self.turns) * self.cut <= budget
+        grouped = "direct" if g.groups == 1 else f"direct.g{g.groups}"
+        self.weights = self.kernel.arranged(self.context, grouped, self._arrange)
         for n in e.tiles(g.n, images):
             for group in e.tiles(g.groups, 1):
                 for row in e.tiles(g.out[0], rows):
                     for column in e.tiles(g.out[1], columns):
                         strip = self._load(image, n, group, row, column)
-                        self._multiply(strip, chain, (n, group, row, column))
+                        self._multiply(strip, (n, group, row, column))
 
     def _strip(self) -> tuple[int, int, int]:
         """Images, output rows and output columns that are on chip at once."""
@@ -58,75 +92,107 @@ class Direct(Convolution):
         return 1, rows, columns
 
     def _arrange(self, weight: SSAValue) -> list[TensorOp]:
-        """`[groups*filters, channels, r, s] -> [groups, tiles, channels, r*s, filters]`"""
-        g = self.g
+        """`[groups*filters, channels, r, s] -> [groups, tiles, rows, turns, filters]`
+
+        Row `(i, j, channel)` of turn `(a, b)` is tap `(a*copies[0] + i, b*copies[1] + j)`, zero
+        beyond the kernel.
+        """
+        g, (tall, wide), (down, across) = self.g, self.copies, self.turns
         cut = self.cut if g.filters % self.cut == 0 else g.filters
-        shape = (g.groups, g.filters // cut, cut, g.channels, prod(g.taps))
-        full = nn.ReshapeOp(weight, shape=shape)
-        return [full, nn.TransposeOp(full.result, permutation=(0, 1, 3, 4, 2))]
+        ops: list[TensorOp] = []
+        missing = (down * tall - g.taps[0], across * wide - g.taps[1])
+        if any(missing):
+            margins: dict[str, Any] = {"low": (0, 0, 0, 0), "high": (0, 0, *missing)}
+            ops.append(nn.PadOp(weight, mode="constant", value=0.0, **margins))
+            weight = ops[-1].results[0]
+        shape = (g.groups, g.filters // cut, cut, g.channels, down, tall, across, wide)
+        ops.append(nn.ReshapeOp(weight, shape=shape))
+        order = (0, 1, 5, 7, 3, 4, 6, 2)
+        ops.append(nn.TransposeOp(ops[-1].results[0], permutation=order))
+        flat = (g.groups, g.filters // cut, self.rows, down * across, cut)
+        return [*ops, nn.ReshapeOp(ops[-1].results[0], shape=flat)]
 
     def _load(self, image: View, n: Tile, group: Tile, row: Tile, column: Tile) -> OnChip:
         """The input rows and columns that some output positions read, padded on chip."""
         g, e = self.g, self.e
-        low, high = self.margins
         tall, wide = g.reach(0, row.size), g.reach(1, column.size)
         width = self.blocks * n.size * tall * wide
-        tile = e.sbuf(min(g.channels, PARTITIONS), width, image.element)
-        # Rows past the last window are not read; what is left of the image goes inside the margins.
-        height = min(tall - low[0], image.shape[2])
-        length = min(wide - low[1], image.shape[3])
-        if any(low + high):
+        tile = e.sbuf(min(self.rows, PARTITIONS), width, image.element)
+        if self.margin:
             e.emit(nc.MemsetOp, fields={"value": 0.0}, dst=tile.ref())
+        for i in range(self.copies[0]):
+            for j in range(self.copies[1]):
+                first = (i * self.copies[1] + j) * g.channels
+                shift = (i * g.dilations[0], j * g.dilations[1])
+                self._load_copy(tile, first, shift, image, (n, group, row, column))
+        return tile
+
+    def _load_copy(
+        self,
+        tile: OnChip,
+        partition: int,
+        shift: tuple[int, int],
+        image: View,
+        at: tuple[Tile, Tile, Tile, Tile],
+    ) -> None:
+        """The image from `shift` on, as far as the taps of this copy read it."""
+        g, e = self.g, self.e
+        n, group, row, column = at
+        tall, wide = g.reach(0, row.size), g.reach(1, column.size)
+        skipped = [max(0, s - low) for s, low in zip(shift, self.low, strict=True)]
+        inside = [max(0, low - s) for s, low in zip(shift, self.low, strict=True)]
+        # Rows past the last window are not read; what is left of the image goes inside the margins.
+        height = min(tall - shift[0] - inside[0], image.shape[2] - skipped[0])
+        length = min(wide - shift[1] - inside[1], image.shape[3] - skipped[1])
         if min(height, length) <= 0:  # every window lies in the margin
-            return tile
+            return
         ns, cs, hs, ws = image.strides
         for k in e.tiles(g.channels, PARTITIONS):
-            at = (
+            start = (
                 n.start,
                 group.start * g.channels + k.start,
-                row.start * g.strides[0],
-                column.start * g.strides[1],
+                row.start * g.strides[0] + skipped[0],
+                column.start * g.strides[1] + skipped[1],
             )
-            inside = k.start.scaled(n.size * tall * wide, PARTITIONS) + (low[0] * wide + low[1])
+            target = k.start.scaled(n.size * tall * wide, PARTITIONS)
             onto = merged([(tall * wide, n.size), (wide, height), (1, length)])
             dims = merged([(cs, k.size), (ns, n.size), (hs, height), (ws, length)])
             e.emit(
                 nc.DmaOp,
-                dst=tile.rows(0, k.size, inside, onto),
-                src=Ref(image.buffer, image.at(at, []).start, dims),
+                dst=tile.rows(partition, k.size, target + (inside[0] * wide + inside[1]), onto),
+                src=Ref(image.buffer, image.at(start, []).start, dims),
             )
-        return tile
 
-    def _load_weights(self, group: Tile, filters: Tile) -> OnChip:
-        g, e = self.g, self.e
-        taps = prod(g.taps)
-        tile = e.sbuf(min(g.channels, PARTITIONS), self.blocks * taps * filters.size, self.element)
+    def _load_weights(self, group: Tile, filters: Tile, rows: Tile) -> OnChip:
+        """The weights of some rows, a multiple of the partitions or less."""
+        e, turns = self.e, prod(self.turns)
+        blocks = -(-rows.size // PARTITIONS)
+        tile = e.sbuf(
+            min(rows.size, PARTITIONS), blocks * turns * filters.size, self.weights.element
+        )
         tiled = self.weights.shape[1] > 1
-        for k in e.tiles(g.channels, PARTITIONS):
-            cut = filters.start.scaled(1, self.cut) if tiled else ZERO
-            first = ZERO if tiled else filters.start
+        cut = filters.start.scaled(1, self.cut) if tiled else ZERO
+        first = ZERO if tiled else filters.start
+        for k in e.tiles(rows.size, PARTITIONS):
+            width = turns * filters.size
             e.emit(
                 nc.DmaOp,
-                dst=tile.rows(
-                    0,
-                    k.size,
-                    k.start.scaled(taps * filters.size, PARTITIONS),
-                    ((1, taps * filters.size),),
-                ),
+                dst=tile.rows(0, k.size, k.start.scaled(width, PARTITIONS), ((1, width),)),
                 src=self.weights.at(
-                    (group.start, cut, k.start, ZERO, first),
-                    [(2, k.size), (3, taps), (4, filters.size)],
+                    (group.start, cut, rows.start + k.start, ZERO, first),
+                    [(2, k.size), (3, turns), (4, filters.size)],
                 ),
             )
         return tile
 
-    def _multiply(self, strip: OnChip, chain: Chain, at: tuple[Tile, Tile, Tile, Tile]) -> None:
+    def _multiply(self, strip: OnChip, at: tuple[Tile, Tile, Tile, Tile]) -> None:
         g, e = self.g, self.e
         n, group, row, column = at
         for filters in e.tiles(g.filters, self.cut):
-            stationary = self._load_weights(group, filters)
+            whole = Tile(ZERO, self.rows)
+            stationary = self._load_weights(group, filters, whole) if self.resident else None
             channel = group.start * g.filters + filters.start
-            bias = self.bias(channel, filters.size)
+            bias = self.biases(channel, filters.size)
             wide = tile_of(column.size, MAX_MOVING)
             tall = tile_of(row.size, max(1, MAX_MOVING // (wide * n.size)))
             for y in e.tiles(row.size, tall):
@@ -139,43 +205,44 @@ class Direct(Convolution):
                         1,
                         (0, 2, 3),
                     )
-                    evict(e, region, psum, chain, element=element_of(self.op.result), bias=bias)
+                    evict(e, region, psum, self.chain, element=self.element, bias=bias)
 
     def _sum(
         self,
         psum: OnChip,
-        stationary: OnChip,
+        resident: OnChip | None,
         strip: OnChip,
         at: tuple[Tile, Tile, Tile, Tile],
         tile: tuple[Tile, Tile, Tile],
     ) -> None:
         """One PSUM group: every channel block and every tap."""
         g, e = self.g, self.e
-        n, _, row, column = at
+        n, group, row, column = at
         filters, y, x = tile
         tall, wide = g.reach(0, row.size), g.reach(1, column.size)
-        taps = prod(g.taps)
         dims = merged(
             [(tall * wide, n.size), (g.strides[0] * wide, y.size), (g.strides[1], x.size)]
         )
-        for k in e.tiles(g.channels, PARTITIONS):
-            for r in e.tiles(g.taps[0], 1):
-                for s in e.tiles(g.taps[1], 1):
-                    weight = (
-                        k.start.scaled(taps * filters.size, PARTITIONS)
-                        + r.start * (g.taps[1] * filters.size)
-                        + s.start * filters.size
-                    )
+        for k in e.tiles(self.rows, PARTITIONS):
+            stationary = resident or self._load_weights(group, filters, k)
+            block = k.start.scaled(prod(self.turns) * filters.size, PARTITIONS)
+            for r in e.tiles(g.taps[0], self.copies[0]):
+                for s in e.tiles(g.taps[1], self.copies[1]):
+                    taps = (r.size - 1) * self.copies[1] + s.size
+                    rows = taps * g.channels if prod(self.copies) > 1 else k.size
+                    weight = r.start.scaled(self.turns[1], self.copies[0])
+                    weight = (weight + s.start.scaled(1, self.copies[1])) * filters.size
                     pixel = (
                         k.start.scaled(n.size * tall * wide, PARTITIONS)
                         + (y.start * g.strides[0] + r.start * g.dilations[0]) * wide
                         + x.start * g.strides[1]
                         + s.start * g.dilations[1]
                     )
+                    at_weight = weight + block if resident is not None else weight
                     e.emit(
                         nc.MatmulOp,
                         fields={"first_at": first_at(k, r, s)},
                         dst=psum.ref(),
-                        stationary=stationary.rows(0, k.size, weight, ((1, filters.size),)),
-                        moving=strip.rows(0, k.size, pixel, dims),
+                        stationary=stationary.rows(0, rows, at_weight, ((1, filters.size),)),
+                        moving=strip.rows(0, rows, pixel, dims),
                     )

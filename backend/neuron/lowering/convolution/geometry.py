@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
 
-from ranvier.backend.neuron.lowering.context import Context
+from xdsl.ir import Attribute, SSAValue
+
+from ranvier.backend.neuron.lowering.context import Context, WeightBuilder
 from ranvier.backend.neuron.lowering.emitter import Affine, Emitter, Ref
-from ranvier.backend.neuron.lowering.views import View, padded_copy
+from ranvier.backend.neuron.lowering.pointwise import Chain
+from ranvier.backend.neuron.lowering.registry import lowerings
+from ranvier.backend.neuron.lowering.views import Shape, View, padded_copy
 from ranvier.dialects import nc, nn
 from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nc.types import element_dtype
-from ranvier.dialects.nn.types import shape_of
+from ranvier.dialects.nn.types import TensorOp, shape_of
 
-PACKED_CHANNELS = 64
-"""Below so many channels taps share the partitions with them,"""
+PACKED_CHANNELS = 32
+"""Below so many channels every tap has partitions of its own,"""
 PACKED_ROWS = 1024
 """while channels times taps stay within eight blocks of the array."""
 PACKED_WIDTH = 24 << 10
@@ -63,14 +68,14 @@ class Geometry:
         return (positions - 1) * self.strides[axis] + extent
 
 
+def pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Rows and columns; one dimension has a height of `fill`."""
+    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
 def geometry_of(op: nn.ConvOp) -> Geometry:
     """The op's sizes; it is of rank 3 or 4."""
     x, w, out = shape_of(op.operand), shape_of(op.weight), shape_of(op.result)
-    flat = len(x) == 3
-
-    def pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
-        return (fill, values[0]) if flat else (values[0], values[1])
-
     padding, rank = ints(op.padding), len(x) - 2
     groups: int = op.get("groups")
     height, width = pair(x[2:], 1)
@@ -90,14 +95,68 @@ def geometry_of(op: nn.ConvOp) -> Geometry:
     )
 
 
-class Convolution:
-    """What both forms share: the op, its geometry, its bias."""
+@dataclass(frozen=True)
+class Kernel:
+    """The weights `[groups*filters, channels, r, s]`: what `prepare` makes of an operand."""
 
-    def __init__(self, op: nn.ConvOp, context: Context, g: Geometry, x: View) -> None:
-        self.op, self.context, self.g, self.x = op, context, g, x
-        self.e: Emitter = context.e
-        self.element = x.element
-        self.itemsize = element_dtype(x.element).itemsize
+    value: SSAValue
+    name: str
+    """Tells forms of one weight apart."""
+    prepare: WeightBuilder
+
+    def arranged(self, context: Context, suffix: str, build: WeightBuilder) -> View:
+        """A contiguous tensor that `build` makes of the weights.
+
+        Where they are constants it is computed when the file is written, else on the machine.
+        """
+        if isinstance(self.value.owner, nn.LoadWeightOp | nn.ConstantOp):
+            return context.derived_weight(
+                self.value, self.name + suffix, lambda w: self._ops(w, build)
+            )
+        ops = self._ops(self.value, build)
+        for op in ops:
+            lowerings()[type(op)].lower(op, context)
+        view = context.view(ops[-1].results[0])
+        for op in ops:  # the weights must not count them as readers
+            op.drop_all_references()
+        return view if view.contiguous else context.copied(view)
+
+    def _ops(self, weight: SSAValue, build: WeightBuilder) -> list[TensorOp]:
+        prepared = list(self.prepare(weight))
+        return [*prepared, *build(prepared[-1].results[0])]
+
+
+@dataclass
+class Convolution(ABC):
+    """What all forms share: the geometry, the image `[n, groups*channels, height, width]`, the
+    weights, the bias, and the chain that takes the results."""
+
+    context: Context
+    g: Geometry
+    x: View
+    kernel: Kernel
+    bias: View | None
+    element: Attribute
+    """Of the result."""
+    chain: Chain
+    """Over `space(g)`."""
+
+    @property
+    def e(self) -> Emitter:
+        return self.context.e
+
+    @property
+    def itemsize(self) -> int:
+        return element_dtype(self.x.element).itemsize
+
+    @staticmethod
+    @abstractmethod
+    def space(g: Geometry) -> Shape:
+        """The shape over which this form computes its results."""
+
+    @abstractmethod
+    def lower(self) -> None:
+        """Emit the convolution and its chain."""
 
     def pad(self) -> View:
         """The image with its padding, as a copy in DRAM where there is any."""
@@ -106,11 +165,10 @@ class Convolution:
         low, high = (0, 0, *self.g.low), (0, 0, *self.g.high)
         return padded_copy(self.context, self.x, low, high, 0.0)
 
-    def bias(self, start: Affine, size: int) -> Ref | None:
+    def biases(self, start: Affine, size: int) -> Ref | None:
         """One bias for each output channel of a tile, on its partition."""
-        if self.op.bias is None:
+        if self.bias is None:
             return None
-        view = self.context.view(self.op.bias)
-        tile = self.e.sbuf(size, 1, view.element)
-        self.e.emit(nc.DmaOp, dst=tile.ref(), src=view.at((start,), [(0, size)]))
+        tile = self.e.sbuf(size, 1, self.bias.element)
+        self.e.emit(nc.DmaOp, dst=tile.ref(), src=self.bias.at((start,), [(0, size)]))
         return tile.ref()

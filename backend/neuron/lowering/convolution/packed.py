@@ -17,47 +17,53 @@ from ranvier.backend.neuron.lowering.convolution.geometry import (
 from ranvier.backend.neuron.lowering.emitter import (
     ZERO,
     Affine,
+    Dims,
     OnChip,
     Ref,
     Tile,
     first_at,
     merged,
 )
-from ranvier.backend.neuron.lowering.pointwise import Chain, chain_from, evict
-from ranvier.backend.neuron.lowering.views import Region, View, tile_of
+from ranvier.backend.neuron.lowering.pointwise import evict
+from ranvier.backend.neuron.lowering.views import Region, Shape, View, tile_of
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nc.pe import MAX_MOVING
 from ranvier.dialects.nc.types import PARTITIONS
-from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.dialects.nn.types import TensorOp
 
 
 class Packed(Convolution):
     """Taps and channels together on the partitions."""
 
+    @staticmethod
+    def space(g: Geometry) -> Shape:
+        return (g.n, g.filters, prod(g.out))
+
     def lower(self) -> None:
         g, e = self.g, self.e
         image = self.pad()
-        weights = self.context.derived_weight(self.op.weight, "packed", self._pack)
-        space = (g.n, g.filters, prod(g.out))
-        chain = chain_from(self.op.result, self.context, lambda view: view.reshaped(space))
+        weights = self.kernel.arranged(self.context, "packed", self._pack)
         blocks = -(-g.contracted // PARTITIONS)
-        wide = min(g.out[1], PACKED_WIDTH // blocks)
-        rows = max(1, PACKED_WIDTH // (blocks * wide)) if wide == g.out[1] else 1
+        room, step = PACKED_WIDTH // blocks, g.strides[1]
+        # Pixels between those of a stride come along: rows are moved whole, not by the element.
+        wide = min(g.out[1], room if step == 1 else min(MAX_MOVING, room // step))
+        rows = max(1, room // (wide * step)) if wide == g.out[1] else 1
         stationary = self._load_weights(weights, blocks)
         for n in e.tiles(g.n, 1):
             for row in e.tiles(g.out[0], tile_of(g.out[0], rows)):
                 for column in e.tiles(g.out[1], tile_of(g.out[1], wide)):
                     unfolded = self._unfold(image, n, row, column, blocks)
-                    start = row.start * g.out[1] + column.start
-                    positions = row.size * column.size
-                    self._multiply(stationary, unfolded, chain, n, start, positions)
+                    self._multiply(stationary, unfolded, n, row, column)
+
+    def _line(self, column: Tile) -> int:
+        """Pixels that some columns of the result span."""
+        return (column.size - 1) * self.g.strides[1] + 1
 
     def _pack(self, weight: SSAValue) -> list[TensorOp]:
         """`[filters, channels, r, s] -> [(r, channels, s), filters]`"""
         g = self.g
-        full = nn.ReshapeOp(weight, shape=(g.filters, g.channels, *g.taps))
-        turned = nn.TransposeOp(full.result, permutation=(2, 1, 3, 0))
-        return [full, turned, nn.ReshapeOp(turned.result, shape=(g.contracted, g.filters))]
+        turned = nn.TransposeOp(weight, permutation=(2, 1, 3, 0))
+        return [turned, nn.ReshapeOp(turned.result, shape=(g.contracted, g.filters))]
 
     def _load_weights(self, weights: View, blocks: int) -> OnChip:
         g, e = self.g, self.e
@@ -73,8 +79,8 @@ class Packed(Convolution):
     def _unfold(self, image: View, n: Tile, row: Tile, column: Tile, blocks: int) -> OnChip:
         """Bring every tap of some output positions on chip, one DMA for each run of rows."""
         g, e = self.g, self.e
-        positions = row.size * column.size
-        tile = e.sbuf(min(g.contracted, PARTITIONS), blocks * positions, image.element)
+        pixels = row.size * self._line(column)
+        tile = e.sbuf(min(g.contracted, PARTITIONS), blocks * pixels, image.element)
         _, cs, hs, ws = image.strides
         for run in _runs(g):
             at = (
@@ -88,50 +94,66 @@ class Packed(Convolution):
                     (cs, run.channels),
                     (ws * g.dilations[1], run.width),
                     (hs * g.strides[0], row.size),
-                    (ws * g.strides[1], column.size),
+                    (ws, self._line(column)),
                 ]
             )
             block, partition = divmod(run.first, PARTITIONS)
             e.emit(
                 nc.DmaOp,
-                dst=tile.rows(
-                    partition, run.channels * run.width, block * positions, ((1, positions),)
-                ),
+                dst=tile.rows(partition, run.channels * run.width, block * pixels, ((1, pixels),)),
                 src=Ref(image.buffer, image.at(at, []).start, dims),
             )
         return tile
 
     def _multiply(
-        self,
-        stationary: OnChip,
-        moving: OnChip,
-        chain: Chain,
-        n: Tile,
-        start: Affine,
-        positions: int,
+        self, stationary: OnChip, moving: OnChip, n: Tile, row: Tile, column: Tile
     ) -> None:
         g, e = self.g, self.e
+        start = row.start * g.out[1] + column.start
+        pixels = row.size * self._line(column)
         for filters in e.tiles(g.filters, tile_of(g.filters, self.context.machine.pe_columns)):
-            bias = self.bias(filters.start, filters.size)
-            for part in e.tiles(positions, tile_of(positions, MAX_MOVING)):
-                psum = e.psum(filters.size, part.size, f32)
+            bias = self.biases(filters.start, filters.size)
+            for part in self._parts(row, column):
+                psum = e.psum(filters.size, part.positions, f32)
                 for k in e.tiles(g.contracted, PARTITIONS):
                     at = k.start.scaled(g.filters, PARTITIONS) + filters.start
-                    column = k.start.scaled(positions, PARTITIONS) + part.start
+                    pixel = k.start.scaled(pixels, PARTITIONS) + part.pixel
                     e.emit(
                         nc.MatmulOp,
                         fields={"first_at": first_at(k)},
                         dst=psum.ref(),
                         stationary=stationary.rows(0, k.size, at, ((1, filters.size),)),
-                        moving=moving.rows(0, k.size, column, ((1, part.size),)),
+                        moving=moving.rows(0, k.size, pixel, part.dims),
                     )
                 region = Region(
                     (n.start, filters.start, start + part.start),
-                    (1, filters.size, part.size),
+                    (1, filters.size, part.positions),
                     1,
                     (2,),
                 )
-                evict(e, region, psum, chain, element=element_of(self.op.result), bias=bias)
+                evict(e, region, psum, self.chain, element=self.element, bias=bias)
+
+    def _parts(self, row: Tile, column: Tile) -> Iterator[Part]:
+        """Cut positions anywhere where they are contiguous, else between rows."""
+        step, line = self.g.strides[1], self._line(column)
+        if step == 1:
+            positions = row.size * column.size
+            for part in self.e.tiles(positions, tile_of(positions, MAX_MOVING)):
+                yield Part(part.start, part.size, part.start, ((1, part.size),))
+            return
+        for y in self.e.tiles(row.size, tile_of(row.size, max(1, MAX_MOVING // column.size))):
+            dims = merged([(line, y.size), (step, column.size)])
+            yield Part(y.start * column.size, y.size * column.size, y.start * line, dims)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Output positions of one PSUM group, and the pixels on chip that belong to them."""
+
+    start: Affine
+    positions: int
+    pixel: Affine
+    dims: Dims
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,33 @@ func.func @main(%x: tensor<1x3x6x6xbf16>) -> tensor<1x8x6x6xf32> {
 // Direct: the image is loaded once, into a margin of zeros; each tap reads it shifted by an access
 // pattern. Taps are a loop, not nine matmuls, and only its first turn starts the sum.
 // CHECK-LABEL: nc.core 0
-// CHECK:       %[[IMAGE:.*]] = nc.alloc : !nc.sbuf<64x64xbf16>
-// CHECK-NEXT:  nc.memset dst = %[[IMAGE]][0:64][0][1:64] {value = 0.000000e+00 : f64}
-// CHECK-NEXT:  nc.dma dst = %[[IMAGE]][0:64][9][8:6, 1:6] src = %0[0][1:2304]
+// CHECK:       %[[IMAGE:.*]] = nc.alloc : !nc.sbuf<128x64xbf16>
+// CHECK-NEXT:  nc.memset dst = %[[IMAGE]][0:128][0][1:64] {value = 0.000000e+00 : f64}
+// CHECK-NEXT:  nc.dma dst = %[[IMAGE]][0:128][9][8:6, 1:6] src = %0[0][1:4608]
 // CHECK:       nc.loop 3 {
 // CHECK-NEXT:    nc.loop 3 {
-// CHECK-NEXT:      nc.matmul dst = %{{.*}} stationary = %{{.*}}[0:64][0 + i0*12 + i1*4][1:4] moving = %[[IMAGE]][0:64][0 + i0*8 + i1*1][8:6, 1:6] {first_at = array<i64: 0, 1>}
+// CHECK-NEXT:      nc.matmul dst = %{{.*}} stationary = %{{.*}}[0:128][0 + i0*12 + i1*4][1:4] moving = %[[IMAGE]][0:128][0 + i0*8 + i1*1][8:6, 1:6] {first_at = array<i64: 0, 1>}
 // CHECK-NOT:   nc.dma dst = %[[IMAGE]]
+// CHECK-NOT:   nc.matmul
+nn.weight @w : tensor<4x128x3x3xbf16> seed 1
+func.func @main(%x: tensor<1x128x6x6xbf16>) -> tensor<1x4x6x6xf32> {
+  %w = nn.load_weight @w : tensor<4x128x3x3xbf16>
+  %0 = nn.conv %x, %w {strides = array<i64: 1, 1>, padding = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, groups = 1 : i64} : tensor<1x128x6x6xbf16>, tensor<4x128x3x3xbf16> -> tensor<1x4x6x6xf32>
+  func.return %0 : tensor<1x4x6x6xf32>
+}
+
+// -----
+
+// With 64 channels a second copy of the image, shifted by a column, fills the array: a matmul sums
+// two taps, and the third of a kernel row alone.
+// CHECK-LABEL: nc.core 0
+// CHECK:       %[[IMAGE:.*]] = nc.alloc : !nc.sbuf<128x64xbf16>
+// CHECK-NEXT:  nc.memset dst = %[[IMAGE]][0:128][0][1:64] {value = 0.000000e+00 : f64}
+// CHECK-NEXT:  nc.dma dst = %[[IMAGE]][0:64][9][8:6, 1:6] src = %0[0][1:2304]
+// CHECK-NEXT:  nc.dma dst = %[[IMAGE]][64:64][8][8:6, 1:6] src = %0[0][1:2304]
+// CHECK:       nc.loop 3 {
+// CHECK-NEXT:    nc.matmul dst = %{{.*}} stationary = %{{.*}}[0:128][0 + i0*8][1:4] moving = %[[IMAGE]][0:128][0 + i0*8][8:6, 1:6] {first_at = array<i64: 0>}
+// CHECK-NEXT:    nc.matmul dst = %{{.*}} stationary = %{{.*}}[0:64][4 + i0*8][1:4] moving = %[[IMAGE]][0:64][2 + i0*8][8:6, 1:6]
 // CHECK-NOT:   nc.matmul
 nn.weight @w : tensor<4x64x3x3xbf16> seed 1
 func.func @main(%x: tensor<1x64x6x6xbf16>) -> tensor<1x4x6x6xf32> {
@@ -130,4 +150,21 @@ func.func @main(%x: tensor<1x64x6x6xbf16>) -> tensor<1x64x6x6xf32> {
   %w = nn.load_weight @w : tensor<64x1x3x3xbf16>
   %0 = nn.conv %x, %w {strides = array<i64: 1, 1>, padding = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, groups = 64 : i64} : tensor<1x64x6x6xbf16>, tensor<64x1x3x3xbf16> -> tensor<1x64x6x6xf32>
   func.return %0 : tensor<1x64x6x6xf32>
+}
+
+// -----
+
+// A transposed convolution of stride 2 along the columns is two of stride 1: one with the tap between
+// the others, one with those two, here in one matmul. Their results lie two apart.
+// CHECK-LABEL: nc.core 0
+// CHECK:       nc.matmul {{.*}} moving = %{{.*}}[0:64][0][1:25] {first_at = array<i64>}
+// CHECK:       nc.dma dst = %1[0][2:100] src
+// CHECK:       nc.matmul {{.*}} moving = %{{.*}}[0:128][0][6:5, 1:5] {first_at = array<i64>}
+// CHECK:       nc.dma dst = %1[1][2:100] src
+// CHECK-NOT:   nc.matmul
+nn.weight @w : tensor<64x4x1x3xbf16> seed 1
+func.func @main(%x: tensor<1x64x5x5xbf16>) -> tensor<1x4x5x10xf32> {
+  %w = nn.load_weight @w : tensor<64x4x1x3xbf16>
+  %0 = nn.conv_transpose %x, %w {strides = array<i64: 1, 2>, padding = array<i64: 0, 1, 0, 0>, dilations = array<i64: 1, 1>, groups = 1 : i64} : tensor<1x64x5x5xbf16>, tensor<64x4x1x3xbf16> -> tensor<1x4x5x10xf32>
+  func.return %0 : tensor<1x4x5x10xf32>
 }

@@ -40,9 +40,10 @@ func.func @main(%x: tensor<2x3xf32>, %y: tensor<2x5xf32>) -> tensor<2x8xf32> {
 
 // -----
 
-// One element of the fill value is read by a stride of 0, then the operand goes inside.
+// A tile of the fill value is stored as often as it takes, then the operand goes inside.
 // CHECK-LABEL: nc.core 0
-// CHECK:       nc.dma dst = %1[0][1:15] src = %{{.*}}[0][0:15]
+// CHECK:       nc.memset dst = %[[FILL:.*]][0:15][0][1:1] {value = 7.000000e+00 : f64}
+// CHECK-NEXT:  nc.dma dst = %1[0][1:15] src = %[[FILL]][0:15][0][1:1]
 // CHECK-NEXT:  nc.dma dst = %1[7][5:2, 1:3] src = %0[0][1:6]
 // CHECK-NEXT:  }
 func.func @main(%x: tensor<2x3xf32>) -> tensor<3x5xf32> {
