@@ -27,7 +27,7 @@ from ranvier.dialects.diagnostics import CallerError
 from ranvier.dialects.interfaces import Array, KeepsFinite
 from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.types import dtype_of, element_of, is_float
-from ranvier.passes.operators import segments_of
+from ranvier.passes.analysis.operators import segments_of
 
 
 @dataclass(frozen=True)
