@@ -1,0 +1,1 @@
+"""Import MXNet symbols and parameters into `nn`, with or without MXNet installed."""

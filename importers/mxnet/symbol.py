@@ -1,0 +1,247 @@
+"""MXNet's `symbol.json`: a graph of operators, without MXNet.
+
+A node reads outputs of earlier nodes; a node of op `null` is a variable. Attributes are strings. A
+file is untrusted: what is read from it is checked before anything walks it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NoReturn, cast
+
+from ranvier.dialects.diagnostics import Code
+from ranvier.importers.errors import ModelImportError
+
+VARIABLE = "null"
+INLINE = 10
+"""Arrays of at most so many numbers stand on one line."""
+MAX_NESTING = 8
+"""Subgraphs inside subgraphs."""
+_ATTRIBUTE_KEYS = ("attrs", "attr", "param")
+"""Where versions of MXNet put a node's attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One output of one node; `version` counts writes to an auxiliary state."""
+
+    node: int
+    output: int = 0
+    version: int = 0
+
+
+@dataclass(slots=True)
+class SymbolNode:
+    """An operator or a variable."""
+
+    op: str
+    name: str
+    inputs: list[Entry] = field(default_factory=list[Entry])
+    attrs: dict[str, str] = field(default_factory=dict[str, str])
+    subgraphs: list[SymbolGraph] = field(default_factory=list["SymbolGraph"])
+
+    @property
+    def is_variable(self) -> bool:
+        return self.op == VARIABLE
+
+
+@dataclass(slots=True)
+class SymbolGraph:
+    """Nodes in topological order, and the entries that are the outputs."""
+
+    nodes: list[SymbolNode]
+    heads: list[Entry]
+    row_ptr: list[int] = field(default_factory=list[int])
+    """Index of each node's first output; computed from what is used where a file has none."""
+    attrs: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def variables(self) -> Iterator[SymbolNode]:
+        """Variables in the order in which the outputs first need them."""
+        seen: set[int] = set()
+        for head in self.heads:
+            for index in self._post_order(head.node, seen):
+                if self.nodes[index].is_variable:
+                    yield self.nodes[index]
+
+    def _post_order(self, root: int, seen: set[int]) -> Iterator[int]:
+        stack: list[tuple[int, Iterator[Entry]]] = []
+        if root not in seen:
+            seen.add(root)
+            stack.append((root, iter(self.nodes[root].inputs)))
+        while stack:
+            index, inputs = stack[-1]
+            entry = next((entry for entry in inputs if entry.node not in seen), None)
+            if entry is None:
+                stack.pop()
+                yield index
+            else:
+                seen.add(entry.node)
+                stack.append((entry.node, iter(self.nodes[entry.node].inputs)))
+
+
+# -- Reading ----------------------------------------------------------------------------------
+
+
+def parse_symbol(text: str, where: str = "symbol") -> SymbolGraph:
+    """The graph of a `symbol.json`. Raises ModelImportError with `where` and the node."""
+    try:
+        data: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelImportError(Code.FILE_INVALID, f"{where}: no JSON: {error}") from error
+    return _Reader(where).graph(data, MAX_NESTING)
+
+
+class _Reader:
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def fail(self, text: str) -> NoReturn:
+        raise ModelImportError(Code.FILE_INVALID, f"{self.where}: {text}")
+
+    def graph(self, data: object, nesting: int) -> SymbolGraph:
+        if nesting == 0:
+            self.fail(f"subgraphs are nested deeper than {MAX_NESTING}")
+        content = self.mapping(data, "a symbol")
+        nodes = [
+            self.node(index, node, nesting)
+            for index, node in enumerate(self.items(content.get("nodes"), "'nodes'"))
+        ]
+        if not nodes:
+            self.fail("no MXNet symbol: it has no nodes")
+        heads = [
+            self.entry(head, len(nodes), "a head")
+            for head in self.items(content.get("heads"), "'heads'")
+        ]
+        if not heads:
+            self.fail("the symbol has no outputs")
+        row_ptr = [
+            self.number(value, "'node_row_ptr'")
+            for value in self.items(content.get("node_row_ptr", []), "'node_row_ptr'")
+        ]
+        attrs = dict(self.mapping(content.get("attrs", {}), "'attrs'"))
+        graph = SymbolGraph(nodes, heads, row_ptr, attrs)
+        if len(row_ptr) != len(nodes) + 1:
+            graph.row_ptr = output_offsets(graph)
+        return graph
+
+    def node(self, index: int, data: object, nesting: int) -> SymbolNode:
+        content = self.mapping(data, f"node {index}")
+        op, name = content.get("op"), content.get("name")
+        if not isinstance(op, str) or not isinstance(name, str):
+            self.fail(f"node {index} has op {op!r} and name {name!r}; both are text")
+        what = f"node '{name}' ({op})"
+        attrs: dict[str, str] = {}
+        for key in _ATTRIBUTE_KEYS:
+            for attribute, value in self.mapping(content.get(key, {}), what).items():
+                if not isinstance(value, str):
+                    self.fail(f"{what}: attribute '{attribute}' is {value!r}, not text")
+                attrs[attribute] = value
+        inputs = [
+            self.entry(entry, index, what)
+            for entry in self.items(content.get("inputs", []), f"inputs of {what}")
+        ]
+        subgraphs = [
+            self.graph(graph, nesting - 1)
+            for graph in self.items(content.get("subgraphs", []), f"subgraphs of {what}")
+        ]
+        return SymbolNode(op, name, inputs, attrs, subgraphs)
+
+    def entry(self, data: object, bound: int, what: str) -> Entry:
+        numbers = [self.number(value, what) for value in self.items(data, what)]
+        if not 1 <= len(numbers) <= 3:
+            self.fail(f"{what}: an input is [node, output, version], got {numbers}")
+        if numbers[0] >= bound:
+            self.fail(f"{what} reads node {numbers[0]}, which is not before it")
+        return Entry(*numbers)
+
+    def number(self, value: object, what: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            self.fail(f"{what}: {value!r} is no index")
+        return value
+
+    def items(self, value: object, what: str) -> Sequence[object]:
+        if not isinstance(value, list):
+            self.fail(f"{what} is no list")
+        return cast(list[object], value)
+
+    def mapping(self, value: object, what: str) -> Mapping[str, object]:
+        if not isinstance(value, dict):
+            self.fail(f"{what} is no object")
+        return cast(dict[str, object], value)
+
+
+def output_offsets(graph: SymbolGraph) -> list[int]:
+    """`node_row_ptr` as far as uses tell: each node has the outputs that something reads."""
+    counts = [1] * len(graph.nodes)
+    for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
+        counts[entry.node] = max(counts[entry.node], entry.output + 1)
+    return list(accumulate(counts, initial=0))
+
+
+# -- Writing ----------------------------------------------------------------------------------
+
+
+def print_symbol(graph: SymbolGraph) -> str:
+    """The text that MXNet writes for the graph, byte by byte."""
+    return _graph_text(graph, 0)
+
+
+def _graph_text(graph: SymbolGraph, indent: int) -> str:
+    fields = {
+        "nodes": _array([_node_text(node, indent + 4) for node in graph.nodes], indent + 2, True),
+        "arg_nodes": _numbers(
+            [index for index, node in enumerate(graph.nodes) if node.is_variable], indent + 2
+        ),
+        "node_row_ptr": _numbers(graph.row_ptr or output_offsets(graph), indent + 2),
+        "heads": _entries(graph.heads, indent + 2),
+    }
+    if graph.attrs:
+        fields["attrs"] = _object(
+            {key: json.dumps(value) for key, value in graph.attrs.items()}, indent + 2
+        )
+    return _object(fields, indent, True)
+
+
+def _node_text(node: SymbolNode, indent: int) -> str:
+    fields = {"op": _text(node.op), "name": _text(node.name)}
+    if node.attrs:
+        attrs = {key: _text(node.attrs[key]) for key in sorted(node.attrs)}
+        fields["attrs"] = _object(attrs, indent + 2)
+    fields["inputs"] = _entries(node.inputs, indent + 2)
+    if node.subgraphs:
+        texts = [_graph_text(graph, indent + 4) for graph in node.subgraphs]
+        fields["subgraphs"] = _array(texts, indent + 2, True)
+    return _object(fields, indent, True)
+
+
+def _entries(entries: Sequence[Entry], indent: int) -> str:
+    texts = [f"[{entry.node}, {entry.output}, {entry.version}]" for entry in entries]
+    return _array(texts, indent, len(texts) > INLINE)
+
+
+def _numbers(values: Sequence[int], indent: int) -> str:
+    return _array([str(value) for value in values], indent, len(values) > INLINE)
+
+
+def _array(texts: Sequence[str], indent: int, multi_line: bool) -> str:
+    return _bracketed("[]", texts, indent, multi_line)
+
+
+def _object(fields: Mapping[str, str], indent: int, multi_line: bool | None = None) -> str:
+    texts = [f"{_text(key)}: {text}" for key, text in fields.items()]
+    return _bracketed("{}", texts, indent, len(fields) > 1 if multi_line is None else multi_line)
+
+
+def _bracketed(brackets: str, texts: Sequence[str], indent: int, multi_line: bool) -> str:
+    opening, closing = brackets
+    if not multi_line or not texts:
+        return f"{opening}{', '.join(texts)}{closing}"
+    inner, outer = "\n" + " " * (indent + 2), "\n" + " " * indent
+    return opening + inner + f", {inner}".join(texts) + outer + closing
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
