@@ -20,7 +20,10 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 Importer: TypeAlias = Callable[[Sequence[Path], Shapes], ModuleOp]
 
 FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
-IMPORTERS = {"ONNX": ("ranvier.importers.onnx", "import_onnx")}
+IMPORTERS = {
+    "ONNX": ("ranvier.importers.onnx", "import_onnx"),
+    "MXNET": ("ranvier.importers.mxnet", "import_mxnet"),
+}
 
 # First bytes of files that are surely not ONNX, whose protobuf has no magic number of its own.
 _SIGNATURES = {

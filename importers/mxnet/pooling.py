@@ -1,0 +1,107 @@
+"""Pools of MXNet, and the enlargement of images."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+from xdsl.ir import SSAValue
+
+from ranvier.dialects import nn
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.dialects.nn.types import TensorOp, shape_of
+from ranvier.importers.mxnet.contraction import as_node, channels_first
+from ranvier.importers.mxnet.node import Node, mx_op
+from ranvier.importers.semantics import AutoPad, Window, automatic_padding
+
+
+@mx_op("Pooling", "Pooling_v1")
+def import_pooling(node: Node) -> SSAValue:
+    operand = channels_first(node, node.operand(0))
+    size = shape_of(operand)[2:]
+    ones, zeros = (1,) * len(size), (0,) * len(size)
+    if node.flag("global_pool"):
+        window, pads = Window(size, size, ones, ones), zeros
+    else:
+        window = Window(size, node.ints("kernel"), node.ints("stride", ones), ones)
+        pads = node.ints("pad", zeros)
+    padding = (*pads, *highs(node, window, pads))
+    return as_node(node, pooled(node, operand, window, padding, pads))
+
+
+def highs(node: Node, window: Window, pads: Shape) -> Shape:
+    """Padding after the operand by the pooling convention."""
+    match convention := node.text("pooling_convention", "valid"):
+        case "valid":
+            return pads
+        case "same":
+            return automatic_padding(window, AutoPad.SAME_UPPER)[len(pads) :]
+        case "full":
+            return tuple(
+                max(pad, (ceil((size + 2 * pad - k) / stride)) * stride + k - size - pad)
+                for size, pad, k, stride in zip(
+                    window.size, pads, window.kernel, window.strides, strict=True
+                )
+            )
+        case _:
+            node.unsupported(f"pooling_convention is valid, full or same, got {convention}")
+
+
+def pooled(node: Node, operand: SSAValue, window: Window, padding: Shape, pads: Shape) -> SSAValue:
+    kind, geometry = node.text("pool_type", "max"), geometry_of(window, padding)
+    if kind == "max":
+        return node.build(nn.MaxPoolOp(operand, result_types=None, **geometry))
+    if kind == "lp":
+        p = node.integer("p_value")
+        return node.build(nn.LpPoolOp(operand, p=p, result_types=None, **geometry))
+    counts = node.flag("count_include_pad", True)
+    if kind == "sum":
+        mean = node.build(nn.AvgPoolOp(operand, count_padding=True, result_types=None, **geometry))
+        taps = node.constant(prod(window.kernel), node.element())
+        return node.build(nn.MulOp(mean, taps))
+    if kind != "avg":
+        node.unsupported(f"pool_type is max, avg, sum or lp, got {kind}")
+    if counts and padding != (*pads, *pads):
+        # Declared padding counts, what the convention adds does not: the former become elements.
+        operand = padded(node, operand, pads)
+        extra = (high - pad for high, pad in zip(padding[len(pads) :], pads, strict=True))
+        geometry["padding"] = (*(0,) * len(pads), *extra)
+        counts = False
+    op: TensorOp = nn.AvgPoolOp(operand, count_padding=counts, result_types=None, **geometry)
+    return node.build(op)
+
+
+def geometry_of(window: Window, padding: Shape) -> dict[str, Shape]:
+    return {
+        "kernel": window.kernel,
+        "strides": window.strides,
+        "dilations": window.dilations,
+        "padding": padding,
+    }
+
+
+def padded(node: Node, value: SSAValue, pads: Shape) -> SSAValue:
+    low = (0, 0, *pads)
+    return node.build(nn.PadOp(value, low=low, high=low, mode="constant", value=0.0))
+
+
+@mx_op("UpSampling")
+def import_up_sampling(node: Node) -> SSAValue:
+    """Nearest neighbours by a resize, bilinear by a transposed convolution with given weights."""
+    scale, operand, shape = node.integer("scale"), node.operand(0), node.shape()
+    if node.text("sample_type") == "bilinear":
+        pad = ceil((scale - 1) / 2)
+        return node.build(
+            nn.ConvTransposeOp(
+                *(operand, node.operand(1)),
+                strides=(scale, scale),
+                padding=(pad,) * 4,
+                dilations=(1, 1),
+                groups=shape[1],
+            )
+        )
+    if len(node.operands) != 1:
+        node.unsupported(f"nearest up-sampling of {len(node.operands)} operands at once")
+    # Every element becomes a block: rows and columns are repeated.
+    column = node.reshape(operand, (*shape[:3], 1, shape[3], 1))
+    blocks = node.broadcast(column, (*shape[:3], scale, shape[3], scale))
+    return node.reshape(blocks, (*shape[:2], shape[2] * scale, shape[3] * scale))
