@@ -7,15 +7,12 @@ only inputs need shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
-from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
@@ -34,7 +31,7 @@ from ranvier.importers.mxnet import (
     reduction,
     shape,
 )
-from ranvier.importers.mxnet.node import HANDLERS, Node
+from ranvier.importers.mxnet.importer import Foreign, GraphImporter, types_of
 from ranvier.importers.mxnet.params import DTYPES, read_params
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode, parse_symbol
 from ranvier.importers.semantics import element_type
@@ -51,25 +48,6 @@ FAMILIES = (
     shape,
 )
 """Loaded for the handlers that they enter."""
-
-LOSSES = frozenset(
-    {
-        "SoftmaxOutput",
-        "Softmax",
-        "LinearRegressionOutput",
-        "LogisticRegressionOutput",
-        "MAERegressionOutput",
-    }
-)
-"""Ops whose operands after the first are labels, which inference does not read."""
-ONE_VISIBLE = frozenset(
-    {"Dropout", "GroupNorm", "InstanceNorm", "L2Normalization", "LRN", "LayerNorm", "Pooling"}
-)
-"""Ops whose outputs after the first are for training only."""
-NAMED_OUTPUTS = {
-    "RNN": ("output", "state_output", "statecell_output"),
-    "BatchNorm": ("output", "mean", "var"),
-}
 
 
 def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
@@ -130,14 +108,33 @@ def import_symbol(
     `where` starts the text of errors. Raises ModelImportError that names the node.
     """
     builder = ModuleBuilder(inputs)
-    importer = _GraphImporter(graph, params, builder, where)
-    outputs = importer.run()
+    outputs = GraphImporter(graph, params, builder, where).run()
     attributes = {
         "ranvier.framework": "MXNET",
         "ranvier.name": name,
         "ranvier.source_sha256": identity,
     }
     return builder.finish(outputs, attributes)
+
+
+def infer_types(
+    graph: SymbolGraph,
+    params: Mapping[str, Array],
+    inputs: Mapping[str, Tensor],
+    *,
+    where: str = "symbol",
+    foreign: Foreign | None = None,
+) -> dict[Entry, Tensor]:
+    """The type of every value that the outputs need, variables among them.
+
+    Parameters that are not given get the shapes that their readers ask for. `foreign` knows the
+    results of ops that `nn` lacks. Raises ModelImportError for a node whose types nobody knows.
+    """
+    importer = GraphImporter(
+        graph, params, ModuleBuilder(inputs), where, foreign=foreign, guess=True
+    )
+    importer.run()
+    return types_of(importer.results)
 
 
 def input_types(
@@ -155,14 +152,10 @@ def input_types(
     }
 
 
-def needed_variables(graph: SymbolGraph) -> Iterator[SymbolNode]:
-    """Variables in order, without the labels of losses."""
-    read = {head.node for head in graph.heads}
-    for node in graph.nodes:
-        count = 1 if node.op in LOSSES else len(node.inputs)
-        read.update(entry.node for entry in node.inputs[:count])
-    needed = {id(graph.nodes[index]) for index in read}
-    return (node for node in graph.variables() if id(node) in needed)
+def needed_variables(graph: SymbolGraph) -> list[SymbolNode]:
+    """The variables that inference reads, in MXNet's order: labels of losses are none of them."""
+    needed = {id(graph.nodes[index]) for index in graph.needed()}
+    return [node for node in graph.variables() if id(node) in needed]
 
 
 def _input_type(node: SymbolNode, given: Shape | None, where: str) -> Tensor:
@@ -191,97 +184,3 @@ def _fits(given: Shape, stated: Shape) -> bool:
     return len(given) == len(stated) and all(
         want in (-1, 0, size) for size, want in zip(given, stated, strict=True)
     )
-
-
-class _GraphImporter:
-    """One pass over the nodes that the outputs need."""
-
-    def __init__(
-        self,
-        graph: SymbolGraph,
-        params: Mapping[str, Array],
-        builder: ModuleBuilder,
-        where: str,
-    ) -> None:
-        self.graph = graph
-        self.params = params
-        self.builder = builder
-        self.where = where
-        self.results: dict[int, Sequence[SSAValue]] = {}
-
-    def run(self) -> dict[str, SSAValue]:
-        """The outputs by their MXNet names."""
-        needed = self._needed()
-        for index, node in enumerate(self.graph.nodes):
-            if index in needed and not node.is_variable:
-                self.results[index] = self.import_node(index, node)
-        outputs: dict[str, SSAValue] = {}
-        for head in self.graph.heads:
-            name = output_name(self.graph, head)
-            if name in outputs:
-                self.fail(Code.NODE_INVALID, f"two outputs are called '{name}'")
-            outputs[name] = self.value(head, name)
-        return outputs
-
-    def _needed(self) -> set[int]:
-        needed = {head.node for head in self.graph.heads}
-        for index in range(len(self.graph.nodes) - 1, -1, -1):
-            if index in needed:
-                needed.update(entry.node for entry in self.graph.nodes[index].inputs)
-        return needed
-
-    def import_node(self, index: int, symbol: SymbolNode) -> Sequence[SSAValue]:
-        count = 1 if symbol.op in LOSSES else len(symbol.inputs)
-        what = f"node '{symbol.name}' ({symbol.op})"
-        operands = [self.value(entry, what) for entry in symbol.inputs[:count]]
-        node = Node(symbol, index, operands, self.builder, self.where)
-        if (handler := HANDLERS.get(symbol.op)) is None:
-            node.fail(Code.MODEL_UNSUPPORTED, "there is no such op in ranvier")
-        try:
-            results = handler(node)
-        except VerifyException as error:
-            raise node.error(Code.NODE_INVALID, str(error)) from error
-        return [results] if isinstance(results, SSAValue) else results
-
-    def value(self, entry: Entry, reader: str) -> SSAValue:
-        symbol = self.graph.nodes[entry.node]
-        if symbol.is_variable and entry.node not in self.results:
-            self.results[entry.node] = [self.variable(symbol)]
-        results = self.results[entry.node]
-        if entry.output >= len(results):
-            self.fail(
-                Code.MODEL_UNSUPPORTED,
-                f"{reader} reads output {entry.output} of '{symbol.name}' ({symbol.op}), which has "
-                f"{len(results)} at inference",
-            )
-        return results[entry.output]
-
-    def variable(self, symbol: SymbolNode) -> SSAValue:
-        if symbol.name in self.builder.inputs:
-            return self.builder.inputs[symbol.name]
-        if (array := self.params.get(symbol.name)) is None:
-            self.fail(
-                Code.INPUT_MISSING, f"variable '{symbol.name}' is neither a parameter nor an input"
-            )
-        try:
-            return self.builder.constant(array, symbol.name)
-        except VerifyException as error:
-            raise ModelImportError(
-                Code.MODEL_UNSUPPORTED, f"{self.where}: parameter '{symbol.name}': {error}"
-            ) from error
-
-    def fail(self, code: Code, text: str) -> NoReturn:
-        raise ModelImportError(code, f"{self.where}: {text}")
-
-
-def output_name(graph: SymbolGraph, entry: Entry) -> str:
-    """MXNet's name of an output: `conv0_output`, `split0_output1`, a variable's own name."""
-    node = graph.nodes[entry.node]
-    if node.is_variable:
-        return node.name
-    if (names := NAMED_OUTPUTS.get(node.op)) is not None:
-        return f"{node.name}_{names[entry.output]}"
-    count = graph.row_ptr[entry.node + 1] - graph.row_ptr[entry.node]
-    one = count == 1 or node.op in ONE_VISIBLE
-    suffix = "output" if one else f"output{entry.output}"
-    return f"{node.name}_{suffix}"

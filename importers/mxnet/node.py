@@ -54,43 +54,12 @@ def row(op: type[TensorOp]) -> Handler:
     return lambda node: node.build(op(*node.operands))
 
 
-class Node:
-    """One operator, its operands resolved, with the module under construction."""
+class Attributes:
+    """The attributes of a node, which are text."""
 
-    def __init__(
-        self,
-        symbol: SymbolNode,
-        index: int,
-        operands: Sequence[SSAValue],
-        builder: ModuleBuilder,
-        where: str,
-    ) -> None:
+    def __init__(self, symbol: SymbolNode, where: str) -> None:
         self.symbol = symbol
-        self.index = index
-        self.operands = operands
-        self.builder = builder
         self.where = where
-
-    # -- Operands -----------------------------------------------------------------------------
-
-    def operand(self, position: int) -> SSAValue:
-        if position >= len(self.operands):
-            self.fail(Code.NODE_INVALID, f"operand {position} is missing")
-        return self.operands[position]
-
-    def optional(self, position: int) -> SSAValue | None:
-        return self.operands[position] if position < len(self.operands) else None
-
-    def shape(self, position: int = 0) -> Shape:
-        return shape_of(self.operand(position))
-
-    def rank(self) -> int:
-        return len(self.shape())
-
-    def element(self, position: int = 0) -> Attribute:
-        return element_of(self.operand(position))
-
-    # -- Attributes, which are text -----------------------------------------------------------
 
     def has(self, name: str) -> bool:
         return self.symbol.attrs.get(name, "None") != "None"
@@ -148,11 +117,6 @@ class Node:
             self.fail(Code.NODE_INVALID, f"attribute '{name}' has a None")
         return tuple(entry for entry in entries if entry is not None)
 
-    def axis(self, name: str = "axis", default: int | None = None) -> int:
-        return normal_axis(
-            self.integer(name, _REQUIRED if default is None else default), self.rank()
-        )
-
     def dtype(self, name: str = "dtype", default: str | None = None) -> Attribute:
         """An element type by NumPy's name. Raises VerifyException for one that `nn` lacks."""
         value = self.text(name, default)
@@ -160,6 +124,61 @@ class Node:
             return element_type(np.dtype(value))
         except TypeError:
             self.fail(Code.NODE_INVALID, f"attribute '{name}' is no element type: {value!r}")
+
+    # -- Errors -------------------------------------------------------------------------------
+
+    def error(self, code: Code, text: str) -> ModelImportError:
+        return ModelImportError(
+            code, f"{self.where}: node '{self.symbol.name}' ({self.symbol.op}): {text}"
+        )
+
+    def fail(self, code: Code, text: str) -> NoReturn:
+        raise self.error(code, text)
+
+    def unsupported(self, text: str) -> NoReturn:
+        """The node asks for what `nn` does not have."""
+        raise VerifyException(text)
+
+
+class Node(Attributes):
+    """One operator, its operands resolved, with the module under construction."""
+
+    def __init__(
+        self,
+        symbol: SymbolNode,
+        index: int,
+        operands: Sequence[SSAValue],
+        builder: ModuleBuilder,
+        where: str,
+    ) -> None:
+        super().__init__(symbol, where)
+        self.index = index
+        self.operands = operands
+        self.builder = builder
+
+    # -- Operands -----------------------------------------------------------------------------
+
+    def operand(self, position: int) -> SSAValue:
+        if position >= len(self.operands):
+            self.fail(Code.NODE_INVALID, f"operand {position} is missing")
+        return self.operands[position]
+
+    def optional(self, position: int) -> SSAValue | None:
+        return self.operands[position] if position < len(self.operands) else None
+
+    def shape(self, position: int = 0) -> Shape:
+        return shape_of(self.operand(position))
+
+    def rank(self) -> int:
+        return len(self.shape())
+
+    def element(self, position: int = 0) -> Attribute:
+        return element_of(self.operand(position))
+
+    def axis(self, name: str = "axis", default: int | None = None) -> int:
+        return normal_axis(
+            self.integer(name, _REQUIRED if default is None else default), self.rank()
+        )
 
     # -- Results ------------------------------------------------------------------------------
 
@@ -204,17 +223,3 @@ class Node:
 
     def cast(self, value: SSAValue, element: Attribute) -> SSAValue:
         return value if element_of(value) == element else self.build(nn.CastOp(value, element))
-
-    # -- Errors -------------------------------------------------------------------------------
-
-    def error(self, code: Code, text: str) -> ModelImportError:
-        return ModelImportError(
-            code, f"{self.where}: node '{self.symbol.name}' ({self.symbol.op}): {text}"
-        )
-
-    def fail(self, code: Code, text: str) -> NoReturn:
-        raise self.error(code, text)
-
-    def unsupported(self, text: str) -> NoReturn:
-        """The node asks for what `nn` does not have."""
-        raise VerifyException(text)

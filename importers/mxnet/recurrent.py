@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp, shape_of
-from ranvier.importers.mxnet.node import Node, mx_op
+from ranvier.importers.mxnet.node import Attributes, Node, mx_op
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Layers:
 @mx_op("RNN")
 def import_rnn(node: Node) -> Sequence[SSAValue]:
     """Operands: `[steps, batch, inputs]`, parameters, h and for LSTM c, `[layers, batch, n]`."""
-    layers = layers_of(node)
+    layers = layers_of(node, node.shape()[-1])
     found = shape_of(node.operand(1))
     if found != (layers.parameters(),):
         node.unsupported(f"the layers take {layers.parameters()} parameters, got {list(found)}")
@@ -84,7 +84,8 @@ def import_rnn(node: Node) -> Sequence[SSAValue]:
     return [value, *(joined(node, list(of_layers), 0) for of_layers in zip(*last, strict=True))]
 
 
-def layers_of(node: Node) -> Layers:
+def layers_of(node: Attributes, inputs: int) -> Layers:
+    """The geometry of a node, given the width of its inputs. Raises VerifyException."""
     kind = node.text("mode")
     if kind not in MODES:
         node.unsupported(f"mode is one of {', '.join(MODES)}, got {kind}")
@@ -94,8 +95,8 @@ def layers_of(node: Node) -> Layers:
     if node.flag("use_sequence_length"):
         node.unsupported("sequences of different length")
     directions = 2 if node.flag("bidirectional") else 1
-    hidden, inputs = node.integer("state_size"), node.shape()[-1]
-    return Layers(MODES[kind], node.integer("num_layers"), directions, hidden, inputs)
+    hidden, count = node.integer("state_size"), node.integer("num_layers")
+    return Layers(MODES[kind], count, directions, hidden, inputs)
 
 
 class Pieces:

@@ -24,6 +24,26 @@ _ATTRIBUTE_KEYS = ("attrs", "attr", "param")
 """Where versions of MXNet put a node's attributes."""
 
 
+LOSSES = frozenset(
+    {
+        "SoftmaxOutput",
+        "Softmax",
+        "LinearRegressionOutput",
+        "LogisticRegressionOutput",
+        "MAERegressionOutput",
+    }
+)
+"""Ops whose operands after the first are labels, which inference does not read."""
+ONE_VISIBLE = frozenset(
+    {"Dropout", "GroupNorm", "InstanceNorm", "L2Normalization", "LRN", "LayerNorm", "Pooling"}
+)
+"""Ops whose outputs after the first are for training only."""
+NAMED_OUTPUTS = {
+    "RNN": ("output", "state_output", "statecell_output"),
+    "BatchNorm": ("output", "mean", "var"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One output of one node; `version` counts writes to an auxiliary state."""
@@ -58,6 +78,16 @@ class SymbolGraph:
     """Index of each node's first output; computed from what is used where a file has none."""
     attrs: dict[str, Any] = field(default_factory=dict[str, Any])
 
+    def needed(self) -> set[int]:
+        """The nodes that the outputs depend on at inference, where labels count for nothing."""
+        needed = {head.node for head in self.heads}
+        for index in range(len(self.nodes) - 1, -1, -1):
+            if index in needed:
+                node = self.nodes[index]
+                entries = node.inputs[:1] if node.op in LOSSES else node.inputs
+                needed.update(entry.node for entry in entries)
+        return needed
+
     def variables(self) -> Iterator[SymbolNode]:
         """Variables in the order in which the outputs first need them."""
         seen: set[int] = set()
@@ -80,6 +110,19 @@ class SymbolGraph:
             else:
                 seen.add(entry.node)
                 stack.append((entry.node, iter(self.nodes[entry.node].inputs)))
+
+
+def output_name(graph: SymbolGraph, entry: Entry) -> str:
+    """MXNet's name of an output: `conv0_output`, `split0_output1`, a variable's own name."""
+    node = graph.nodes[entry.node]
+    if node.is_variable:
+        return node.name
+    if (names := NAMED_OUTPUTS.get(node.op)) is not None:
+        return f"{node.name}_{names[entry.output]}"
+    count = graph.row_ptr[entry.node + 1] - graph.row_ptr[entry.node]
+    one = count == 1 or node.op in ONE_VISIBLE
+    suffix = "output" if one else f"output{entry.output}"
+    return f"{node.name}_{suffix}"
 
 
 # -- Reading ----------------------------------------------------------------------------------

@@ -1,0 +1,142 @@
+"""One pass over the nodes of an MXNet symbol that its outputs need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeAlias
+
+import numpy as np
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import Tensor, shape_of, type_of
+from ranvier.importers.builder import ModuleBuilder
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.mxnet.node import HANDLERS, Node
+from ranvier.importers.mxnet.parameters import parameter_shape
+from ranvier.importers.mxnet.symbol import LOSSES, Entry, SymbolGraph, SymbolNode, output_name
+
+Foreign: TypeAlias = Callable[[int], Sequence[Tensor] | None]
+"""Types of the results of a node that `nn` lacks, by the node's index; None where unknown."""
+
+
+class GraphImporter:
+    """A symbol, its parameters, and the values that it has defined so far.
+
+    With `guess`, variables that are neither get the shapes that their readers ask for, filled with
+    zeros: that is shape inference.
+    """
+
+    def __init__(
+        self,
+        graph: SymbolGraph,
+        params: Mapping[str, Array],
+        builder: ModuleBuilder,
+        where: str,
+        *,
+        foreign: Foreign | None = None,
+        guess: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.params = params
+        self.builder = builder
+        self.where = where
+        self.foreign = foreign
+        self.guess = guess
+        self.results: dict[int, Sequence[SSAValue]] = {}
+
+    def run(self) -> dict[str, SSAValue]:
+        """The outputs by their MXNet names."""
+        needed = self.graph.needed()
+        for index, node in enumerate(self.graph.nodes):
+            if index in needed and not node.is_variable:
+                self.results[index] = self.import_node(index, node)
+        outputs: dict[str, SSAValue] = {}
+        for head in self.graph.heads:
+            name = output_name(self.graph, head)
+            if name in outputs:
+                self.fail(Code.NODE_INVALID, f"two outputs are called '{name}'")
+            outputs[name] = self.value(head, f"output '{name}'")
+        return outputs
+
+    def import_node(self, index: int, symbol: SymbolNode) -> Sequence[SSAValue]:
+        entries = symbol.inputs[:1] if symbol.op in LOSSES else symbol.inputs
+        if self.guess:
+            self.guess_parameters(symbol)
+        operands = [self.value(entry, f"node '{symbol.name}' ({symbol.op})") for entry in entries]
+        node = Node(symbol, index, operands, self.builder, self.where)
+        mark = self.builder.mark()
+        try:
+            if (handler := HANDLERS.get(symbol.op)) is None:
+                node.fail(Code.MODEL_UNSUPPORTED, "there is no such op in ranvier")
+            results = handler(node)
+        except (ModelImportError, VerifyException) as error:
+            self.builder.roll_back(mark)
+            if (types := self.foreign(index) if self.foreign else None) is not None:
+                return self.opaque(node, types)
+            if isinstance(error, ModelImportError):
+                raise
+            raise node.error(Code.NODE_INVALID, str(error)) from error
+        return [results] if isinstance(results, SSAValue) else results
+
+    def opaque(self, node: Node, types: Sequence[Tensor]) -> Sequence[SSAValue]:
+        """A node of which only the types are known: it stays with MXNet."""
+        op = nn.OpaqueOp("MXNET", node.symbol.op, 0, {}, node.operands, types)
+        self.builder.append(op, node.location)
+        return op.results
+
+    def value(self, entry: Entry, reader: str) -> SSAValue:
+        symbol = self.graph.nodes[entry.node]
+        if symbol.is_variable and entry.node not in self.results:
+            self.results[entry.node] = [self.variable(symbol)]
+        results = self.results[entry.node]
+        if entry.output >= len(results):
+            self.fail(
+                Code.MODEL_UNSUPPORTED,
+                f"{reader} reads output {entry.output} of '{symbol.name}' ({symbol.op}), which has "
+                f"{len(results)} at inference",
+            )
+        return results[entry.output]
+
+    def variable(self, symbol: SymbolNode) -> SSAValue:
+        if symbol.name in self.builder.inputs:
+            return self.builder.inputs[symbol.name]
+        if (array := self.params.get(symbol.name)) is None:
+            self.fail(
+                Code.INPUT_MISSING, f"variable '{symbol.name}' is neither a parameter nor an input"
+            )
+        try:
+            return self.builder.constant(array, symbol.name)
+        except VerifyException as error:
+            raise ModelImportError(
+                Code.MODEL_UNSUPPORTED, f"{self.where}: parameter '{symbol.name}': {error}"
+            ) from error
+
+    def guess_parameters(self, symbol: SymbolNode) -> None:
+        """Zeros of the right shape for the variables of a node that nobody gives."""
+        for position, entry in enumerate(symbol.inputs):
+            variable = self.graph.nodes[entry.node]
+            known = variable.name in self.builder.inputs or variable.name in self.params
+            if not variable.is_variable or known or entry.node in self.results or position == 0:
+                continue
+            operand = self.value(symbol.inputs[0], variable.name)
+            shape = parameter_shape(symbol, position, shape_of(operand), self.where)
+            if shape is not None:
+                zero = self.builder.constant(np.zeros((), np.float32), variable.name)
+                filled = nn.BroadcastOp(zero, shape=shape)
+                self.results[entry.node] = [self.builder.append(filled)]
+
+    def fail(self, code: Code, text: str) -> NoReturn:
+        raise ModelImportError(code, f"{self.where}: {text}")
+
+
+def types_of(results: Mapping[int, Sequence[SSAValue]]) -> dict[Entry, Tensor]:
+    """The type of every result that was imported."""
+    return {
+        Entry(index, output): type_of(value)
+        for index, values in results.items()
+        for output, value in enumerate(values)
+    }
