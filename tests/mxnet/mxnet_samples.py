@@ -150,12 +150,6 @@ add(
     w=r(3, 4, 3, 3),
     b=r(4),
 )
-add(
-    "Deconvolution to a shape",
-    S.Deconvolution(a, w, kernel=(4, 4), stride=(2, 2), target_shape=(10, 12), num_filter=6),
-    x=r(2, 3, 5, 6),
-    w=r(3, 6, 4, 4),
-)
 add("FullyConnected", S.FullyConnected(a, w, b, num_hidden=7), x=r(2, 3, 4), w=r(7, 12), b=r(7))
 add(
     "FullyConnected of rows",
