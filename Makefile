@@ -20,11 +20,13 @@ test: lint lit unit demo-test frameworks
 test-full: test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "slow"
 
-lint: $(VENV)/test.stamp
+# The types of the bridges are those of the frameworks, so pyright looks where these are.
+lint: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(FRAMEWORKS)/bin/python
 
 lit: $(VENV)/test.stamp
 	$(BIN)/lit -v --order=smart lit_tests
@@ -35,6 +37,7 @@ unit: $(VENV)/test.stamp
 # Not collected unless it is named, because it needs torch.
 frameworks: $(FRAMEWORKS)/stamp
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "not slow"
 	$(FRAMEWORKS)/bin/python -m pytest tests/mxnet
 
 .PHONY: demo-test
