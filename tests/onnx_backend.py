@@ -22,7 +22,7 @@ ELEMENTS = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto
 # Positions of operands that decide the shape of a result, beside those of all reductions.
 SECOND = (
     "Reshape Expand Tile Squeeze Unsqueeze TopK OneHot Split CumSum CumProd Upsample AffineGrid "
-    "CenterCropPad Trilu"
+    "CenterCropPad Trilu Compress"
 )
 SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(SECOND.split(), (1,)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import ModuleOp, NameLoc, NoneAttr, StringAttr, i32
+from xdsl.dialects.builtin import ModuleOp, NameLoc, NoneAttr, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
@@ -88,7 +88,6 @@ LINE = {"strides": (2,), "padding": (1, 2), "dilations": (1,)}
 REDUCE = {"axes": (0, 1), "keepdims": True}
 PAD = {"low": (3, -1), "high": (1, 2), "value": 0.0}
 
-TIES = np.array([[3, -4, 2], [3, 5, -4], [1, 5, -4]], np.int32)
 MATRICES = (floats(7, 7), floats(7))
 STEPS = floats(5, 2, 3)
 
@@ -269,13 +268,6 @@ FORMS: dict[str, tuple[Sample, Callable[[Operation], bool]]] = {
             or type_of(op.operands[0]).get_shape()[0] != type_of(op.operands[1]).get_shape()[0]
         ),
     ),
-    **{
-        f"{op.name} of integers": (
-            (lambda x, op=op: op(x, axis=0, keepdims=False, last=True), (TIES,)),
-            lambda op: type_of(op.operands[0]).element_type == i32,
-        )
-        for op in (nn.ArgMaxOp, nn.ArgMinOp)
-    },
     "conv of a line": (
         (lambda *v: nn.ConvOp(*v, groups=1, **LINE), (floats(2, 4, 9), floats(6, 4, 3), floats(6))),
         lambda op: len(type_of(op.operands[0]).get_shape()) == 3,

@@ -1,11 +1,11 @@
-"""Scans and places of extremes of integers, which engines do not compare or add in one step."""
+"""Scans of integers, which engines do not add in one step."""
 
 from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import element_of, is_float, shape_of, type_of
+from ranvier.dialects.nn.types import element_of, is_float, shape_of
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Decomposition, Emitter
 
 
@@ -42,19 +42,4 @@ def shifted(x: SSAValue, axis: int, count: int, fill: float) -> nn.PadOp:
     return nn.PadOp(x, low=low, high=[-amount for amount in low], mode="constant", value=fill)
 
 
-class ArgByEquality(Decomposition[nn.ArgMaxOp | nn.ArgMinOp]):
-    """`arg_max(x) -> arg_max(x == reduce_max(x))`, and so on for the smallest"""
-
-    def decompose(self, op: nn.ArgMaxOp | nn.ArgMinOp, emit: Emitter) -> SSAValue | None:
-        if is_float(element_of(op.operand)):
-            return None
-        reduce = nn.ReduceMaxOp if isinstance(op, nn.ArgMaxOp) else nn.ReduceMinOp
-        best = emit(reduce(op.operand, axes=(int(op.get("axis")),), keepdims=True))
-        equal = emit(nn.EqualOp(op.operand, best))
-        types = [type_of(op.result)]
-        return emit(
-            nn.ArgMaxOp(equal, axis=op.axis, keepdims=op.keepdims, last=op.last, result_types=types)
-        )
-
-
-DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (ScanByDoubling(), ArgByEquality())
+DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (ScanByDoubling(),)

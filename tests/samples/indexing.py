@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import bf16, f32, i1, i32, i64
+from xdsl.dialects.builtin import bf16, f32, i1, i8, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
@@ -75,15 +75,23 @@ def best_first(x: Array, *, axis: int, k: int, largest: bool) -> tuple[Array, ..
     places = np.zeros((*lines.shape[:-1], k), np.int64)
     sign = -1 if largest else 1
     for at in np.ndindex(*lines.shape[:-1]):
-        keys = [(sign * int(v != v), sign * v if v == v else 0.0) for v in lines[at].tolist()]
+        keys = [(sign * int(v != v), sign * v if v == v else 0) for v in lines[at].tolist()]
         places[at] = sorted(range(len(keys)), key=lambda i, keys=keys: (keys[i], i))[:k]
-    values = np.array([lines[at][places[at]] for at in np.ndindex(*lines.shape[:-1])])
-    values = values.reshape(places.shape)
+    values = np.take_along_axis(lines, places, -1)
     return np.moveaxis(values, -1, axis), np.moveaxis(places, -1, axis)
 
 
 LEVELS = (-np.inf, *(i / 4 for i in range(-99, 99)), np.inf, np.nan)
 """So few that they repeat."""
+
+
+def top_k_of_integers(shape: Shape, axis: int, k: int, element: Attribute, *, largest: bool):
+    values = (-(2.0**31), -65537.0, -65536.0, -1.0, 0.0, 65535.0, 65536.0, 16777217.0, 2.0**31 - 1)
+    if element == i8:
+        values = tuple(float(i) for i in range(-128, 128, 15))
+    properties = {"axis": axis, "k": k, "largest": largest}
+    operand = Operand(shape, element, values=values)
+    return Sample(nn.TopKOp, (operand,), best_first, properties)
 
 
 def top_k(
@@ -138,6 +146,9 @@ SAMPLES = [
     top_k((3, 9), 1, 4, largest=True),
     top_k((7, 2), 0, 3, largest=False),
     top_k((2, 5, 3), 1, 5, bf16, largest=False),
+    top_k_of_integers((3, 40), 1, 9, i32, largest=True),
+    top_k_of_integers((40, 3), 0, 40, i64, largest=False),
+    top_k_of_integers((2, 33), 1, 33, i8, largest=True),
     # The best elements are carried from part to part of a line that does not fit.
     top_k((2, 25200), 1, 7, largest=True),
     # Rows over what is on chip at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import bf16, f32, i1, i32, i64
+from xdsl.dialects.builtin import bf16, f32, i1, i8, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
@@ -86,6 +86,12 @@ SAMPLES = [
     scatter_elements((4, 5), Operand((2, 1), i32, -5, 4), 1, "none", i32),
     # Narrow floats are summed in f32.
     scatter_elements((1, 3), Operand((1, 400), i32, 0, 2), 1, "add", bf16),
+    *(
+        scatter_elements((5, 4), Operand((3, 4), i64, -5, 4), 0, reduction, element)
+        for reduction in ("add", "mul", "max", "min")
+        for element in (i32, i8)
+    ),
+    scatter_nd((3, 600), const(Operand((9, 1), i64, -3, 2)), "mul", i32),
     scatter_nd((6, 3), Operand((1, 1), i64, -6, 5), "none"),
     scatter_nd((4, 5), Operand((7, 2), i64, -4, 3), "mul"),
     scatter_nd((4, 5, 3), const(Operand((2, 3, 2), i64, -4, 3)), "add"),

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import bf16, f16, f32, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import TensorOp
+from ranvier.dialects.nn.types import TensorOp, is_float
 from samples import ANYWHERE, BOTH, Array, Operand, Sample
 from samples.oracles import by_onnx
 
@@ -75,10 +75,15 @@ def places(op: type[TensorOp], op_type: str) -> Iterable[Sample]:
         ((2, 5, 7), bf16, 1, False, True),
         ((33,), f32, 0, False, False),
         ((9, 40), f32, 1, False, True),
+        ((9, 4), i32, 0, False, True),
+        ((4, 9), i64, 1, True, False),
     ):
         # NaN is the extreme, and infinity is no number that the machine takes away.
         odd = (np.inf, -np.inf, np.nan) if shape == (9, 40) else ()
-        operand = Operand(shape, element, values=(-1.0, -0.5, 0.0, 0.5, 1.0, *odd))
+        levels = (-1.0, -0.5, 0.0, 0.5, 1.0, *odd)
+        # Neighbours in i32 are equal in f32.
+        wide = (2.0**31 - 1, 2.0**31 - 2, -(2.0**31), 1 - 2.0**31)
+        operand = Operand(shape, element, values=levels if is_float(element) else wide)
         properties = {"axis": axis, "keepdims": keepdims, "last": last}
         yield Sample(op, (operand,), placed(op_type), properties)
 

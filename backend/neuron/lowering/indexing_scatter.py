@@ -14,11 +14,21 @@ from xdsl.dialects.builtin import bf16, f16, f32, i32
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context, machine_element
+from ranvier.backend.neuron.lowering.elementwise_integer import (
+    INTEGERS,
+    Rule,
+    add,
+    larger,
+    multiply,
+    smaller,
+)
 from ranvier.backend.neuron.lowering.emitter import Affine, Emitter, OnChip, Ref
 from ranvier.backend.neuron.lowering.indexing import axis_last, reached
+from ranvier.backend.neuron.lowering.integer_math import IntegerMath
 from ranvier.backend.neuron.lowering.registry import HELD, Lowering, register
 from ranvier.backend.neuron.lowering.rows import (
     EXACT,
+    MAX_ROW,
     flat_indices,
     indices_by_step,
     joined,
@@ -33,6 +43,9 @@ from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.indexing_scatter import ScatterOp
 from ranvier.dialects.nn.types import element_of, is_float, shape_of
 
+MAX_INTEGERS = 512
+"""Elements of a row of integers, whose arithmetic takes some 20 tiles."""
+RULES: dict[str, Rule] = {"add": add, "mul": multiply, "max": larger, "min": smaller}
 ALU = {"add": "add", "mul": "mult", "max": "max", "min": "min"}
 NARROW = (bf16, f16)
 
@@ -40,11 +53,9 @@ NARROW = (bf16, f16)
 def why_not_combined(op: ScatterOp) -> Reason | None:
     """Why updates are not combined with what stands there."""
     element, reduction = element_of(op.operand), op.reduction.data
-    if reduction == "none" or is_float(element):
+    if reduction == "none" or is_float(element) or element in INTEGERS:
         return None
-    return Reason(
-        Code.OP_ELEMENT_TYPE, f"reduction {reduction} is computed in f32, which {element} exceeds"
-    )
+    return Reason(Code.OP_ELEMENT_TYPE, f"reduction {reduction} takes numbers, got {element}")
 
 
 def scattered(op: ScatterOp, context: Context) -> View:
@@ -58,20 +69,41 @@ def scattered(op: ScatterOp, context: Context) -> View:
     return copy
 
 
-def scatter_rows(
-    context: Context, table: View, picks: View, updates: View, reduction: str = "none"
-) -> None:
+def scatter_rows(context: Context, table: View, picks: View, updates: View) -> None:
     """`table[outer…, picks[outer…, n]] = updates[outer…, n]`, the rows of `updates` flat."""
+    for tile in row_tiles(context, table, picks, updates):
+        rows = load(context.e, tile.region, tile.rows)
+        context.e.emit(nc.ScatterOp, dst=tile.table, src=rows.ref(), index=tile.index.ref())
+
+
+def combine_rows(context: Context, op: ScatterOp, table: View, picks: View, updates: View) -> None:
+    """The same one by one, with what `op` makes of a row and its update."""
     e = context.e
-    for tile in row_tiles(context, table, picks, updates, one_by_one=reduction != "none"):
+    longest = MAX_ROW if is_float(element_of(op.operand)) else MAX_INTEGERS
+    for tile in row_tiles(context, table, picks, updates, one_by_one=True, longest=longest):
         rows = load(e, tile.region, tile.rows)
-        if reduction != "none":
-            old, new = (e.sbuf(rows.partitions, rows.width, table.element) for _ in range(2))
-            e.emit(nc.GatherOp, dst=old.ref(), src=tile.table, index=tile.index.ref())
-            step: dict[str, object] = {"op": ALU[reduction]}
-            e.emit(nc.TensorTensorOp, fields=step, dst=new.ref(), lhs=old.ref(), rhs=rows.ref())
-            rows = new
-        e.emit(nc.ScatterOp, dst=tile.table, src=rows.ref(), index=tile.index.ref())
+        old, new = (e.sbuf(rows.partitions, rows.width, table.element) for _ in range(2))
+        e.emit(nc.GatherOp, dst=old.ref(), src=tile.table, index=tile.index.ref())
+        combine(e, op, old, rows, new)
+        e.emit(nc.ScatterOp, dst=tile.table, src=new.ref(), index=tile.index.ref())
+
+
+def combine(e: Emitter, op: ScatterOp, old: OnChip, update: OnChip, new: OnChip) -> None:
+    reduction, element = op.reduction.data, element_of(op.operand)
+    if is_float(element):
+        step: dict[str, object] = {"op": ALU[reduction]}
+        e.emit(nc.TensorTensorOp, fields=step, dst=new.ref(), lhs=old.ref(), rhs=update.ref())
+        return
+    math = IntegerMath(e, new, small=element != i32 and reduction != "mul")
+    RULES[reduction](math, op, [math.widened(old), math.widened(update)], new)
+
+
+def write(context: Context, op: ScatterOp, table: View, picks: View, updates: View) -> None:
+    """Put the updates where they belong, or combine them with what stands there."""
+    if op.reduction.data == "none":
+        scatter_rows(context, table, picks, updates)
+    else:
+        combine_rows(context, op, table, picks, updates)
 
 
 def finish(op: ScatterOp, context: Context, copy: View) -> None:
@@ -95,7 +127,7 @@ class LowerScatterElements(Lowering[nn.ScatterElementsOp]):
         picks, updates = context.view(op.indices), axis_last(context.view(op.updates), axis)
         table = reached(copy, axis, picks)
         single = replace(updates, shape=(*updates.shape, 1), strides=(*updates.strides, 0))
-        scatter_rows(context, table, axis_last(picks, axis), single, op.reduction.data)
+        write(context, op, table, axis_last(picks, axis), single)
         finish(op, context, copy)
 
 
@@ -120,7 +152,7 @@ class LowerScatterNd(Lowering[nn.ScatterNdOp]):
         picks = joined(context, flat_indices(context, tuples, sizes), (count,))
         updates = joined(context, context.view(op.updates), (count, length))
         table = View.whole(copy.buffer, (prod(sizes), length))
-        scatter_rows(context, table, picks, updates, op.reduction.data)
+        write(context, op, table, picks, updates)
         finish(op, context, copy)
 
 

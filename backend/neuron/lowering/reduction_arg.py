@@ -5,7 +5,8 @@ from __future__ import annotations
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
 from ranvier.backend.neuron.lowering.registry import HELD, Lowering, register
-from ranvier.backend.neuron.lowering.selection import Order, select, why_not_selected
+from ranvier.backend.neuron.lowering.selection import select
+from ranvier.backend.neuron.lowering.selection.plan import Order, why_not_selected
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Reason
 from ranvier.dialects.nn.reduction import ArgOp

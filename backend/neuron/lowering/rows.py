@@ -49,7 +49,13 @@ class RowTile:
 
 
 def row_tiles(
-    context: Context, table: View, picks: View, rows: View, *, one_by_one: bool = False
+    context: Context,
+    table: View,
+    picks: View,
+    rows: View,
+    *,
+    one_by_one: bool = False,
+    longest: int = MAX_ROW,
 ) -> Iterator[RowTile]:
     """Cut the indices `picks[outer…, n]` into tiles, for a table of `[outer…, size, row…]`.
 
@@ -66,7 +72,7 @@ def row_tiles(
     index_view = View(picks.buffer, shape, (*p, picks.strides[axis], 0), picks.offset)
     row_view = View(rows.buffer, shape, (*r, *rows.strides[axis:]), rows.offset)
     partition = None if one_by_one else place
-    for region in regions(context.e, shape, partition, (place + 1,), MAX_ROW):
+    for region in regions(context.e, shape, partition, (place + 1,), longest):
         index = load(context.e, Region(region.starts, region.sizes, partition, ()), index_view)
         start = Affine(table.offset) + region.starts[-1] * inside[-1][0]
         for position, stride in zip(region.starts[:place], t, strict=True):

@@ -15,96 +15,27 @@ worse elements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 from xdsl.dialects.builtin import f32, i32
-from xdsl.ir import Attribute
 
-from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
 from ranvier.backend.neuron.lowering.emitter import Affine, Ref, Tile
-from ranvier.backend.neuron.lowering.lines import Block, Lines, lines_along
+from ranvier.backend.neuron.lowering.lines import Block, Lines
 from ranvier.backend.neuron.lowering.registry import FLOATS
-from ranvier.backend.neuron.lowering.rows import EXACT, ramp
+from ranvier.backend.neuron.lowering.rows import ramp
+from ranvier.backend.neuron.lowering.selection.plan import Order, Plan
 from ranvier.backend.neuron.lowering.views import Region, View
 from ranvier.dialects import nc
-from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nc.types import ui8
 
-MAX_WIDTH = 2048
-"""Elements per partition that short lines share."""
-SHORTEST = 128
-"""Elements of a line that come on chip at once, at least."""
 
-
-@dataclass(frozen=True)
-class Order:
-    """Which element is better: the largest or the smallest, NaN first or last, ties."""
-
-    largest: bool
-    nan_first: bool
-    last: bool = False
-    """Whether of equal elements the last is better."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How lines fit the chip: `carry` best ones of earlier parts, and `part` new elements."""
-
-    carry: int
-    part: int
-
-    @property
-    def width(self) -> int:
-        return self.carry + self.part
-
-
-def plan(size: int, k: int, machine: Machine) -> Plan | None:
-    """Whole lines if they fit, else parts; None where the best ones alone do not fit."""
-    # Three f32 and a byte for each element; peaks, ranks, places and what they are computed of.
-    room = machine.sbuf_bytes * 3 // 4 - 24 * k
-    if 13 * size <= room:
-        return Plan(0, size)
-    part = room // 13 - k
-    return Plan(k, part) if part >= SHORTEST else None
-
-
-def why_not_selected(size: int, k: int, element: Attribute, machine: Machine) -> Reason | None:
-    """Why the `k` best of lines of some size are not found on chip."""
-    if element == i32:
-        return Reason(
-            Code.OP_ELEMENT_TYPE, f"elements are compared in f32, which {element} exceeds"
-        )
-    if 2 * size > EXACT:
-        return Reason(Code.OP_SIZE, f"lines up to {EXACT // 2} elements lower, got {size}")
-    if plan(size, k, machine) is None:
-        limit = (machine.sbuf_bytes * 3 // 4 - 13 * SHORTEST) // 37
-        return Reason(Code.OP_SIZE, f"the best {limit} of a line lower, got {k}")
-    return None
-
-
-def select(
-    context: Context, source: View, axis: int, order: Order, places: View, values: View | None
-) -> None:
-    """The best elements along an axis, as many as `places` has there; `places` is of i32."""
-    e, size, k = context.e, source.shape[axis], places.shape[axis]
-    given = (source, places) if values is None else (source, places, values)
-    lines = lines_along(axis, *given)
-    fit = plan(size, k, context.machine)
-    assert fit is not None, "why_not_selected says so"
-    room = context.machine.sbuf_bytes * 3 // 4
-    limit = min(MAX_WIDTH // fit.width, room // (13 * fit.width + 24 * k))
-    for block in lines.blocks(e, max(1, limit)):
-        one = _Selection(context, lines, block, order, fit, k)
-        one.run(size)
-        one.store_places(size, lines.views[1])
-        if values is not None:
-            one.store_values(size, lines.views[2])
-
-
-class _Selection:
+class Selection:
     """One tile of lines."""
+
+    LEAST: ClassVar[float] = -inf
+    """What stands where an element was taken away."""
 
     def __init__(
         self, context: Context, lines: Lines, block: Region, order: Order, fit: Plan, k: int
@@ -115,6 +46,8 @@ class _Selection:
         self.x, self.ranks, self.work = (self._block(fit.width) for _ in range(3))
         self.mark = Block.of(self.e, block, fit.width, ui8)
         self.peaks, self.found = self._block(k), self._block(k)
+        self.least, self.zero = self._number(self.LEAST), self._number(0.0)
+        self.beyond = self._number(inf if order.nan_first else -inf)
 
     def _block(self, width: int) -> Block:
         return Block.of(self.e, self.block, width, f32)
@@ -127,33 +60,29 @@ class _Selection:
 
     def run(self, size: int) -> None:
         """Fill `peaks` and `found`."""
-        carry, least, zero = self.fit.carry, self._number(-inf), self._number(0.0)
-        beyond = self._number(inf if self.order.nan_first else -inf)
+        carry = self.fit.carry
         if carry:
-            for block, value in ((self.x, -inf), (self.ranks, 0.0)):
+            for block, value in ((self.x, self.LEAST), (self.ranks, 0.0)):
                 self.e.emit(nc.MemsetOp, fields={"value": value}, dst=block.columns(0, carry))
         for part in self.e.tiles(size, self.fit.part):
-            self._load(part, size, beyond)
+            self._load(part, size)
             for step in self.e.tiles(self.k, 1):
-                self._take(step.start, carry + part.size, least, zero)
+                self._take(step.start, carry + part.size)
             if carry:
-                for best, kept in ((self.peaks, self.x), (self.found, self.ranks)):
+                for best, kept in self.carried():
                     self._copy(kept.columns(0, carry), best.columns(0, carry))
 
-    def _load(self, part: Tile, size: int, beyond: Block) -> None:
-        """Elements and their ranks; with the sign that makes the best one the largest."""
-        e, carry, n = self.e, self.fit.carry, part.size
-        region, source = self.lines.part(self.block, part.start, n), self.lines.views[0]
+    def carried(self) -> list[tuple[Block, Block]]:
+        """What a part hands on to the next, and where it goes."""
+        return [(self.peaks, self.x), (self.found, self.ranks)]
+
+    def _load(self, part: Tile, size: int) -> None:
+        """Elements, with the sign that makes the best one the largest, and their ranks."""
+        carry, n = self.fit.carry, part.size
         x, ranks = self.x.columns(carry, n), self.ranks.columns(carry, n)
         work, mark = self.work.columns(0, n), self.mark.columns(0, n)
-        e.emit(nc.DmaOp, dst=x, src=region.of(source))
-        # 1, 2, … where the last of equal elements is better, else size, size - 1, …
-        counting = ramp(self.context, size + 1, f32)
-        shape, still = (*self.lines.kept, size), (0,) * len(self.lines.kept)
-        rising = self.order.last
-        step, start = (1, 1) if rising else (-1, size)
-        places = View(counting.buffer, shape, (*still, step), start)
-        e.emit(nc.DmaOp, dst=ranks, src=region.of(places))
+        self._bring(x, part)
+        self._rank(part, size)
         if self.floats:
             self._tensor("is_equal", mark, x, x)  # 0 for NaN
             scale = -size if self.order.nan_first else size
@@ -163,20 +92,40 @@ class _Selection:
         if not self.order.largest:
             self._scalar(x, x, "mult", -1)
         if self.floats:
-            self._where(mark, x, beyond.spread(0, n))
+            self._where(mark, x, self.beyond.spread(0, n))
 
-    def _take(self, step: Affine, n: int, least: Block, zero: Block) -> None:
+    def _bring(self, dst: Ref, part: Tile) -> None:
+        """Load elements."""
+        region, source = self.lines.part(self.block, part.start, part.size), self.lines.views[0]
+        self.e.emit(nc.DmaOp, dst=dst, src=region.of(source))
+
+    def _rank(self, part: Tile, size: int) -> None:
+        """1, 2, … where the last of equal elements is better, else size, size - 1, …"""
+        counting = ramp(self.context, size + 1, f32)
+        shape, still = (*self.lines.kept, size), (0,) * len(self.lines.kept)
+        step, start = (1, 1) if self.order.last else (-1, size)
+        places = View(counting.buffer, shape, (*still, step), start)
+        region = self.lines.part(self.block, part.start, part.size)
+        dst = self.ranks.columns(self.fit.carry, part.size)
+        self.e.emit(nc.DmaOp, dst=dst, src=region.of(places))
+
+    def _take(self, step: Affine, n: int) -> None:
         """The best of `n` elements of each line, which loses its place."""
-        x, ranks = self.x.columns(0, n), self.ranks.columns(0, n)
-        work, mark = self.work.columns(0, n), self.mark.columns(0, n)
+        x, work = self.x.columns(0, n), self.work.columns(0, n)
         self._largest(self.peaks.column(step), x)
         self._tensor("is_equal", work, x, self.peaks.spread(step, n))
+        self._find(step, n)
+
+    def _find(self, step: Affine, n: int) -> None:
+        """The highest rank where `work` is 1, and its element taken away."""
+        x, ranks = self.x.columns(0, n), self.ranks.columns(0, n)
+        work, mark = self.work.columns(0, n), self.mark.columns(0, n)
         self._tensor("mult", work, work, ranks)
         self._largest(self.found.column(step), work)
         if self.k > 1:
             self._tensor("is_equal", mark, ranks, self.found.spread(step, n))
-            self._where(mark, x, least.spread(0, n))
-            self._where(mark, ranks, zero.spread(0, n))
+            self._where(mark, x, self.least.spread(0, n))
+            self._where(mark, ranks, self.zero.spread(0, n))
 
     def store_places(self, size: int, target: View) -> None:
         """Ranks become places."""
