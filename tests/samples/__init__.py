@@ -33,7 +33,7 @@ FAMILIES = (
     "indexing",
     "recurrent",
 )
-FILES = (*FAMILIES, "elementwise_math", "pooling_resize")
+FILES = (*FAMILIES, "elementwise_integer", "elementwise_math", "pooling_resize")
 """Where samples are: as in the dialect, large families have several files."""
 BOTH = ("inf1", "inf2")
 ANYWHERE = None
