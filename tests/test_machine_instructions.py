@@ -12,7 +12,7 @@ from samples.records import DTYPES, FLOATS, issue, picked, placed, whole
 
 from ranvier.dialects import nc
 from ranvier.dialects.nc import Access
-from ranvier.dialects.nc.act import FUNCTIONS
+from ranvier.dialects.nc.act import FUNCTIONS, RANGES
 from ranvier.dialects.nc.dve import ALU_OPS
 from ranvier.dialects.nc.types import Space
 
@@ -86,12 +86,14 @@ ALU = {
     "max": np.maximum,
     "min": np.minimum,
     "is_equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
     "is_lt": lambda a, b: a < b,
     "is_le": lambda a, b: a <= b,
     "is_gt": lambda a, b: a > b,
     "is_ge": lambda a, b: a >= b,
     "logical_and": lambda a, b: (a != 0) & (b != 0),
     "logical_or": lambda a, b: (a != 0) | (b != 0),
+    "logical_xor": lambda a, b: (a != 0) ^ (b != 0),
     "pow": lambda a, b: a**b,
     "mod": lambda a, b: a - np.floor(a.astype(np.float64) / b) * b.astype(np.float64),
 }
@@ -173,13 +175,16 @@ def test_an_accumulation_may_be_in_place() -> None:
     same(actual, 2 * a + total)
 
 
+UFUNCS = {"add": np.add, "max": np.maximum, "min": np.minimum, "mult": np.multiply}
+
+
 @pytest.mark.parametrize(("source", "axes"), [
     (Access(0, 33, 0, (), ((20, 3), (4, 3), (20, 2), (1, 2))), 2),
     (Access(0, 7, 2, (), ((30, 2), (3, 9))), 1),
     (Access(0, 128, 0, (), ((1, 80),)), 1),
     (Access(64, 3, 5, (), ((25, 3), (5, 4), (2, 3))), 3),
 ])  # fmt: skip
-@pytest.mark.parametrize("op", ["add", "max", "min"])
+@pytest.mark.parametrize("op", ["add", "max", "min", "mult"])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_reduce(dtype: str, op: str, source: Access, axes: int) -> None:
     a, out = values(dtype, 1), values("f32", 2)
@@ -187,7 +192,7 @@ def test_reduce(dtype: str, op: str, source: Access, axes: int) -> None:
     to = Access(0, source.partitions, 4, (), ((2, kept),))
     views = {"dst": (SBUF, out, to), "src": (SBUF, a, source)}
     (actual,) = issue(nc.ReduceOp, views, op=op, axes=axes, negate=True)
-    ufunc = {"add": np.add, "max": np.maximum, "min": np.minimum}[op]
+    ufunc = UFUNCS[op]
     taken = picked(a, source).astype(np.float64).reshape(source.partitions, kept, -1)
     expected = placed(out, to, -f32(ufunc.reduce(taken, axis=2)))
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
@@ -248,6 +253,7 @@ ORACLES = {
     "silu": lambda x: x * sigmoid(x),
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "sin": np.sin,
+    "arctan": np.arctan,
     "sign": np.sign,
 }
 
@@ -257,9 +263,19 @@ def test_activation_functions_are_exact(func: str) -> None:
     a = values("f32", 1)
     if func in ("log", "sqrt", "rsqrt"):
         a = np.abs(a) + np.float32(0.01)
+    if func in RANGES:
+        a = np.clip(a, -RANGES[func], RANGES[func]).astype(np.float32)
     views = {"dst": (SBUF, a * 0, whole(a)), "src": (PSUM, a, whole(a))}
     (actual,) = issue(nc.ActivationOp, views, func=func, scale=1.0)
     np.testing.assert_allclose(actual, ORACLES[func](a.astype(np.float64)), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("func", RANGES)
+def test_beyond_its_range_a_function_of_the_table_is_undefined(func: str) -> None:
+    a = np.array([[RANGES[func] * 0.99, RANGES[func] * 1.01, -1e9, np.inf]], np.float32)
+    views = {"dst": (SBUF, np.zeros_like(a), whole(a)), "src": (SBUF, a, whole(a))}
+    (actual,) = issue(nc.ActivationOp, views, func=func, scale=1.0)
+    assert np.isnan(actual).tolist() == [[False, True, True, True]]
 
 
 @pytest.mark.parametrize(("dst", "src"), [("f32", "f32"), ("bf16", "f32"), ("f16", "bf16")])

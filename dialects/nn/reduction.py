@@ -122,7 +122,7 @@ class ReduceL1Op(ReduceOp):
 
 @irdl_op_definition
 class ReduceL2Op(ReduceOp):
-    """Euclidean norm, `sqrt(sum(x ** 2))`; of integers without its fraction."""
+    """Euclidean norm, `sqrt(sum(x ** 2))`; of integers their sum's root without its fraction."""
 
     name = "nn.reduce_l2"
     traits = traits_def(Pure(), HasPrecision(Precision.WIDE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i32
+from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -141,22 +141,6 @@ class DecomposeReduceL2(Decomposition[nn.ReduceL2Op]):
         return narrowed(root, op, emit)
 
 
-class DecomposeReduceL2OfIntegers(Decomposition[nn.ReduceL2Op]):
-    """`reduce_l2(x) -> r - (d < 0) + (d > 2 r)` with `s = reduce_sum(x * x)`, its root `r` as f32
-    has it, which may be one off, and `d = s - r * r`"""
-
-    def decompose(self, op: nn.ReduceL2Op, emit: Emitter) -> SSAValue | None:
-        if element_of(op.operand) != i32:
-            return None
-        total = summed(emit(nn.MulOp(op.operand, op.operand)), op, emit)
-        root = emit(nn.CastOp(emit(nn.SqrtOp(emit(nn.CastOp(total, f32)))), i32))
-        rest = emit(nn.SubOp(total, emit(nn.MulOp(root, root))))
-        above = emit(nn.CastOp(emit(nn.LessOp(rest, emit.scalar(0, rest))), i32))
-        twice = emit(nn.AddOp(root, root))
-        below = emit(nn.CastOp(emit(nn.LessOp(twice, rest)), i32))
-        return emit(nn.AddOp(emit(nn.SubOp(root, above)), below))
-
-
 class DecomposeReduceSumSquare(Decomposition[nn.ReduceSumSquareOp]):
     """`reduce_sum_square(x) -> reduce_sum(x * x)`"""
 
@@ -188,7 +172,6 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     FoldEmptyReduction(),
     DecomposeReduceL1(),
     DecomposeReduceL2(),
-    DecomposeReduceL2OfIntegers(),
     DecomposeReduceSumSquare(),
     DecomposeReduceLogSumExp(),
     DecomposeReduceMean(),

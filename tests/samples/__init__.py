@@ -36,6 +36,7 @@ FAMILIES = (
 )
 FILES = (
     *FAMILIES,
+    "elementwise_integer",
     "elementwise_math",
     "pooling_resize",
     "indexing_scatter",

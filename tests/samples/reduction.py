@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from xdsl.dialects.builtin import bf16, f16, f32, i32, i64
+from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i16, i32, i64
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import TensorOp, is_float
+from ranvier.dialects.nn.types import TensorOp, dtype_of, is_float, ui8
 from samples import ANYWHERE, BOTH, Array, Operand, Sample
 from samples.oracles import by_onnx
 
@@ -57,7 +57,7 @@ def products(op: type[TensorOp], oracle: Callable[..., Any]) -> Iterable[Sample]
     """Of few factors near 1, so that they neither vanish nor overflow."""
     for shape, axes, keepdims in (((3, 5), (1,), False), ((2, 3, 4), (0, 2), True)):
         operand = Operand(shape, f32, 0.5, 1.5)
-        yield Sample(op, (operand,), oracle, {"axes": axes, "keepdims": keepdims}, host=ANYWHERE)
+        yield Sample(op, (operand,), oracle, {"axes": axes, "keepdims": keepdims})
 
 
 def placed(op_type: str) -> Callable[..., Array]:
@@ -115,6 +115,33 @@ def cumulative(op: type[TensorOp], oracle: Callable[..., Array]) -> Iterable[Sam
         yield Sample(op, (Operand(shape, element),), oracle, properties, host=host)
 
 
+def count(x: Array, *, axes: tuple[int, ...], keepdims: bool) -> int:
+    return int(np.prod([x.shape[axis] for axis in axes]))
+
+
+RARE, USUAL = (0.0,) * 9 + (1.0,), (1.0,) * 9 + (0.0,)
+"""Truth values of which a row has none or some, all or not all."""
+
+
+def integers(op: type[TensorOp], one: Callable[[Array, Array], Array]) -> Iterable[Sample]:
+    """Any values of each width, in rows, columns, and rows of several tiles; the low bits stay."""
+    for element, shape, axes in (
+        (i32, (3, 129), (1,)),
+        (i32, (129, 5), (0,)),
+        (i32, (2, 2053), (1,)),
+        (i32, (7919,), (0,)),
+        (i16, (2, 5, 7), (0, 2)),
+        (i8, (33,), (0,)),
+        (ui8, (3, 33), (1,)),
+    ):
+        info = np.iinfo(dtype_of(element))
+        operand = Operand(shape, element, int(info.min), int(info.max))
+        if op is nn.ReduceProdOp:  # a product with even factors is soon 0
+            operand = Operand(shape, element, values=(3.0, 5.0, 7.0, 11.0, 101.0))
+        properties = {"axes": axes, "keepdims": False}
+        yield Sample(op, (operand,), along(one), properties, slow=shape == (7919,))
+
+
 SUM, MEAN = along(np.add), along(np.add, mean=True)
 MAX, MIN = along(np.maximum), along(np.minimum)
 
@@ -123,10 +150,10 @@ SAMPLES = [
     *cases(nn.ReduceMeanOp, MEAN),
     *cases(nn.ReduceMaxOp, MAX),
     *cases(nn.ReduceMinOp, MIN),
-    *cases(nn.ReduceL1Op, lambda x, **p: SUM(np.abs(x), **p), host=ANYWHERE),
-    *cases(nn.ReduceL2Op, lambda x, **p: SUM(x * x, **p) ** 0.5, host=ANYWHERE),
-    *cases(nn.ReduceSumSquareOp, lambda x, **p: SUM(x * x, **p), host=ANYWHERE),
-    *cases(nn.ReduceLogSumExpOp, lambda x, **p: np.log(SUM(np.exp(x), **p)), host=ANYWHERE),
+    *cases(nn.ReduceL1Op, lambda x, **p: SUM(np.abs(x), **p)),
+    *cases(nn.ReduceL2Op, lambda x, **p: SUM(x * x, **p) ** 0.5),
+    *cases(nn.ReduceSumSquareOp, lambda x, **p: SUM(x * x, **p)),
+    *cases(nn.ReduceLogSumExpOp, lambda x, **p: np.log(SUM(np.exp(x), **p))),
     *products(nn.ReduceProdOp, along(np.multiply)),
     *places(nn.ArgMaxOp, "ArgMax"),
     *places(nn.ArgMinOp, "ArgMin"),
@@ -141,18 +168,66 @@ SAMPLES = [
         MEAN,
         {"axes": (2, 3), "keepdims": True},
     ),
+    *integers(nn.ReduceSumOp, np.add),
+    *integers(nn.ReduceProdOp, np.multiply),
+    *integers(nn.ReduceMaxOp, np.maximum),
+    *integers(nn.ReduceMinOp, np.minimum),
+    *(
+        Sample(
+            nn.ReduceMeanOp,
+            (Operand(shape, element, -100 if element != ui8 else 0, 100),),
+            lambda x, **p: np.trunc(SUM(x.astype(np.int64), **p) / count(x, **p)).astype(np.int64),
+            {"axes": axes, "keepdims": True},
+        )
+        for shape, element, axes in (
+            ((3, 129), i32, (1,)),
+            ((129, 5), i8, (0,)),
+            ((3, 7), ui8, (1,)),
+        )
+    ),
+    *(
+        Sample(
+            nn.ReduceL2Op,
+            (Operand(shape, i32, -limit, limit),),
+            lambda x, **p: np.floor(SUM(x.astype(np.int64) ** 2, **p) ** 0.5),
+            {"axes": (0,), "keepdims": False},
+        )
+        for shape, limit in (((33, 3), 3000), ((1, 99), 46340), ((2048,), 1000))
+    ),
     *(
         Sample(
             op,
-            (Operand((3, 5), element, -9, 9),),
-            oracle,
-            {"axes": (0,), "keepdims": True},
-            host=BOTH,
+            (Operand((5, 9), i1, values=levels),),
+            along(one),
+            {"axes": (1,), "keepdims": False},
         )
-        for op, element, oracle in (
-            (nn.ReduceSumOp, i32, SUM),
-            (nn.ReduceMaxOp, i64, MAX),
-            (nn.ReduceMinOp, i32, MIN),
+        for op, one, levels in (
+            (nn.ReduceSumOp, np.logical_or, RARE),
+            (nn.ReduceMaxOp, np.logical_or, RARE),
+            (nn.ReduceProdOp, np.logical_and, USUAL),
+            (nn.ReduceMinOp, np.logical_and, USUAL),
         )
+    ),
+    # Sums of squares and exponentials beyond f16, whose result is not.
+    Sample(
+        nn.ReduceL2Op,
+        (Operand((3, 129), f16, -900.0, 900.0),),
+        lambda x, **p: SUM(x * x, **p) ** 0.5,
+        {"axes": (1,), "keepdims": False},
+    ),
+    Sample(
+        nn.ReduceLogSumExpOp,
+        (Operand((3, 129), f16, 0.0, 50.0),),
+        lambda x, **p: np.log(SUM(np.exp(x), **p)),
+        {"axes": (1,), "keepdims": False},
+    ),
+    # i64 runs as i32 where all values are proven to fit.
+    Sample(nn.ReduceMaxOp, (Operand((3, 5), i64, -9, 9),), MAX, {"axes": (0,), "keepdims": True}),
+    Sample(
+        nn.ReduceSumOp,
+        (Operand((3, 5), i64, -9, 9),),
+        SUM,
+        {"axes": (0,), "keepdims": True},
+        host=BOTH,
     ),
 ]

@@ -137,6 +137,16 @@ class IntegerMath(TileMath):
         correction = self.pair("mult", self.compare(beyond, "is_lt", 0), step, into=i32)
         return self.add(nearest, correction, into)
 
+    def root(self, value: OnChip) -> OnChip:
+        """The square root without its fraction: that of f32, corrected by what it leaves over."""
+        near = self.function("sqrt", value, into=i32)
+        rest = self.subtract(value, self.multiply(near, near))
+        twice = self.pair("add", near, near, into=i32)
+        correction = self.pair(
+            "subtract", self.pair("is_gt", rest, twice), self.compare(rest, "is_lt", 0)
+        )
+        return self.pair("add", near, correction, into=i32)
+
     def target(self, out: OnChip) -> Into:
         """Where an i32 goes that `wrapped` will put into `out`."""
         return out if out.element == i32 else i32

@@ -13,6 +13,7 @@ from functools import cache
 from math import pi
 from typing import NamedTuple
 
+import numpy as np
 from xdsl.dialects.builtin import bf16, f16, f32, i32
 from xdsl.ir import Attribute
 
@@ -26,6 +27,7 @@ FIRST = 1
 """Exponent where bands begin: up to pi an angle is its own."""
 PRECISION = 320
 """Bits of `1 / (2 pi)` that are computed; 128 + 64 are used."""
+QUARTER = float(np.float32(pi / 2))
 UNIT = 2 * pi / 2**32
 """Radians of one unit of i32."""
 
@@ -104,9 +106,13 @@ class Angle:
         return self._sine_of(self.turns, self.x, into)
 
     def cosine(self, into: Into = f32) -> OnChip:
-        """`sin(pi / 2 - |x|)` up to pi, the sine a quarter of a turn further on beyond."""
+        """`sin(pi / 2 - |x|)` up to pi, the sine a quarter of a turn further on beyond.
+
+        The difference is exact near `pi / 2`, so what f32 lacks of that is added after it.
+        """
         further = self.math.add(self.turns, self.math.pattern(1 << 30))
-        complement = self.math.scalar(self.size, ("mult", -1), ("add", pi / 2))
+        complement = self.math.scalar(self.size, ("mult", -1), ("add", QUARTER))
+        complement = self.math.scalar(complement, ("add", pi / 2 - QUARTER))
         return self._sine_of(further, complement, into)
 
     def _sine_of(self, count: OnChip, direct: OnChip, into: Into) -> OnChip:

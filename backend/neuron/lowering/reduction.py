@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from xdsl.dialects.builtin import i1, i32
 
+from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
 from ranvier.backend.neuron.lowering.elementwise_integer import INTEGERS
 from ranvier.backend.neuron.lowering.emitter import Emitter, OnChip
@@ -29,6 +30,7 @@ from ranvier.backend.neuron.lowering.views import (
     store,
 )
 from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nc.access import FREE_DIMS
 from ranvier.dialects.nc.types import PARTITIONS
@@ -80,9 +82,16 @@ class LowerReduce(Lowering[ReduceOp]):
         nn.ReduceMaxOp: "max",
         nn.ReduceMinOp: "min",
         nn.ReduceProdOp: "mult",
+        nn.ReduceL2Op: "add",
     }
     ops = tuple(ALU)
     elements = (*FLOATS, *INTEGERS, i1)
+
+    def why_unsupported(self, op: ReduceOp, machine: Machine) -> Reason | None:
+        element = element_of(op.operand)
+        if isinstance(op, nn.ReduceL2Op) and element not in INTEGERS:
+            return Reason(Code.OP_ELEMENT_TYPE, f"norms lower for integers, got {element}")
+        return None
 
     def lower(self, op: ReduceOp, context: Context) -> None:
         view, axes = context.view(op.operand), ints(op.axes)
@@ -103,7 +112,13 @@ class LowerReduce(Lowering[ReduceOp]):
             return FloatReducer({"add": "max", "mult": "min"}.get(alu, alu))
         if alu in ("max", "min") and element != i32:
             return FloatReducer(alu)
-        return IntegerSum(count) if isinstance(op, nn.ReduceMeanOp) else INTEGER_REDUCERS[alu]
+        match op:
+            case nn.ReduceMeanOp():
+                return IntegerSum(divisor=count)
+            case nn.ReduceL2Op():
+                return IntegerSum(squares=True, root=True)
+            case _:
+                return INTEGER_REDUCERS[alu]
 
 
 def reduce_view(
@@ -126,7 +141,7 @@ def reduce_view(
             assert column is not None
             reduce_view(context, folded, column, range(1, len(ones)), reducer.partial())
             whole = View(into.buffer, (1, 1), (0, 0), into.offset)
-            reduce_view(context, partial, whole, (0,), reducer)
+            reduce_view(context, partial, whole, (0,), reducer.again())
             return
     e = context.e
     free = range(len(space.kept), len(space.kept) + len(space.inner))

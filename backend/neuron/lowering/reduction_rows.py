@@ -45,6 +45,10 @@ class RowReducer(ABC):
         """The same without what `finish` does to the value."""
         return self
 
+    def again(self) -> RowReducer:
+        """What makes the result of partial results."""
+        return self
+
 
 @dataclass(frozen=True)
 class FloatReducer(RowReducer):
@@ -97,11 +101,17 @@ class IntegerSum(IntegerReducer):
 
     divisor: int = 1
     """What the sum is divided by at the end, toward zero."""
+    squares: bool = False
+    """Whether the elements are squared first."""
+    root: bool = False
+    """Whether the result is the root of the sum, without its fraction."""
     neutral = 0
 
     def reduce(self, e: Emitter, tile: OnChip, into: OnChip) -> None:
         math = IntegerMath(e, tile)
         wide = math.widened(tile)
+        if self.squares:
+            wide = math.multiply(wide, wide)
         total: OnChip | None = None
         for first in (0, LIMB, 2 * LIMB):
             column = column_of(e, math.bits(wide, first, min(LIMB, 32 - first)), "add")
@@ -118,10 +128,15 @@ class IntegerSum(IntegerReducer):
         math = IntegerMath(e, total)
         if self.divisor > 1:
             total = math.quotient(total, math.pattern(self.divisor))
+        if self.root:
+            total = math.root(total)
         math.wrapped(total, out)
 
     def partial(self) -> RowReducer:
-        return replace(self, divisor=1)
+        return replace(self, divisor=1, root=False)
+
+    def again(self) -> RowReducer:
+        return replace(self, squares=False)
 
 
 class IntegerProduct(IntegerReducer):
