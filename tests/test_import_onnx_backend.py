@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -55,6 +56,26 @@ def test_a_sample_of_backend_cases_is_right_on_the_machine(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_every_backend_case_is_right_on_the_machine(tmp_path: Path) -> None:
     compile_and_run(list(cases()), tmp_path)
+
+
+IMAGES = re.compile(
+    "test_(basic_)?(conv|averagepool|maxpool|globalaverage|globalmax|lppool|resize|upsample|lrn|"
+    "instancenorm|group_norm|AvgPool|MaxPool|Conv)"
+)
+INDICES = "with_argmax"
+"""Of maxima: `nn` has no such result."""
+
+
+@pytest.mark.slow
+def test_image_cases_leave_nothing_to_the_host(tmp_path: Path) -> None:
+    host: list[str] = []
+    chosen = [case for case in cases() if IMAGES.match(case.name) and INDICES not in case.name]
+    for case in chosen:
+        program = ranvier.compile(case.write(tmp_path), shapes=case.shapes, fast_math=("none",))
+        assert case.agrees(program.run(case.feeds), atol=1e-5), case.name
+        host += [case.name] * (program.operators["host"] > 0)
+    assert len(chosen) > 150
+    assert not host
 
 
 def compile_and_run(chosen: list[Case], folder: Path) -> None:
