@@ -36,6 +36,9 @@ class Code(Enum):
     MODEL_EMPTY = ("RV0119", "export a model with at least one output")
     FALLBACK_FORBIDDEN = ("RV0120", "allow host execution, or change the listed ops")
     PROVIDER_MISSING = ("RV0121", "install the package that runs the framework's op")
+    RULE_INVALID = ("RV0122", "mend the rule; `docs/rules.md` describes the language")
+    RULE_IMPOSSIBLE = ("RV0123", "change the rule, or the op that it places")
+    SEGMENT_FAILED = ("RV0124", "report it with the reproducer, or allow host execution")
 
     OP_NO_LOWERING = ("RV0201", "the target has no instruction sequence for this op")
     OP_ELEMENT_TYPE = ("RV0202", "the target lacks this element type for this op")
@@ -48,6 +51,10 @@ class Code(Enum):
     OP_SEGMENT_TOO_SMALL = ("RV0209", "lower `minimum-size`")
     OP_EMPTY = ("RV0210", "a tensor without elements needs no machine")
     OP_UNREGISTERED = ("RV0211", "the op is of a dialect that the target does not know")
+
+    OP_COMPILE_FAILED = ("RV0212", "report it with the reproducer that was written")
+    OP_TRANSFER = ("RV0213", "compile without `weigh-transfers`")
+    OP_NOT_LARGEST = ("RV0214", "raise `single-fusion-ratio-threshold`")
 
     NEFF_SIZE = ("RV0301", "copy the file again; it is truncated or has trailing bytes")
     NEFF_MAGIC = ("RV0302", "the file was not written by ranvier; only such files run here")

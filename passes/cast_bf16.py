@@ -25,6 +25,7 @@ from ranvier.dialects.interfaces import WIDE, HasPrecision, Precision
 from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, shape_of, tensor, type_of
 from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
 from ranvier.passes.errors import PassError
+from ranvier.passes.rewriting.marks import keeps_f32
 
 ONLY_PRODUCTS = frozenset({Precision.NARROW})
 EVERYTHING = frozenset({Precision.NARROW, Precision.FOLLOW})
@@ -87,7 +88,9 @@ class Caster:
             policy = op.get_trait(HasPrecision)
             if policy is None or not isinstance(op, TensorOp) or op in constants:
                 continue
-            if policy.precision not in self._policies or op.name in self._keep:
+            if policy.precision not in self._policies:
+                continue
+            if op.name in self._keep or keeps_f32(op):
                 continue
             if WIDE in op.attributes:
                 continue

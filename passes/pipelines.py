@@ -5,7 +5,8 @@ A pipeline is the text that `ranvier-opt -p` takes, so that a user can print, ed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
@@ -17,14 +18,52 @@ from xdsl.universe import Universe
 from ranvier.dialects.diagnostics import Code
 from ranvier.passes.errors import PassError
 
+BeforeEach: TypeAlias = Callable[[str], None]
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
 
 CLEAN = "fold-constants,simplify-shapes,sink-transposes,fold-batch-norm,fold-constants"
 """Make an imported module small; no target is needed."""
 
 
+ESCAPES = {
+    "\\": "\\\\",
+    '"': '\\"',
+    **{chr(code): f"\\{name}" for name, code in zip("ntrvf", (10, 9, 13, 11, 12), strict=True)},
+}
+"""How xDSL's pipeline syntax writes what it does not take as it is."""
+
 LOWER = "lower-nn-to-nc,double-buffer,allocate,schedule"
 """From stages to engine programs with addresses."""
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How ops are placed: the options of `apply-rules` and `segment`."""
+
+    rules: str = ""
+    """The text of placement rules."""
+    minimum_size: int = 1
+    fallback: str = "host"
+    single_fusion_ratio_threshold: float = 1.0
+    weigh_transfers: bool = False
+
+    def segment_options(self) -> str:
+        options = f"minimum-size={self.minimum_size} fallback={self.fallback}"
+        if self.single_fusion_ratio_threshold < 1:
+            options += f" single-fusion-ratio-threshold={self.single_fusion_ratio_threshold:g}"
+        return options + (" weigh-transfers=true" if self.weigh_transfers else "")
+
+
+def legal_pipeline(
+    target: str, mode: str = "all", *, keep: tuple[str, ...] = (), rules: str = ""
+) -> str:
+    """From an imported module to one that can be segmented: what there is to place."""
+    kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
+    marked = f"apply-rules{{text={quoted(rules)}}}," if rules.strip() else ""
+    return (
+        f"{CLEAN},{marked}legalize{{target={target}}},cast-bf16{{mode={mode}{kept}}},"
+        "simplify-shapes"
+    )
 
 
 def placement_pipeline(
@@ -32,8 +71,7 @@ def placement_pipeline(
     mode: str = "all",
     *,
     keep: tuple[str, ...] = (),
-    minimum_size: int = 1,
-    fallback: str = "host",
+    placing: Placing | None = None,
     saturate_infinity: bool = False,
 ) -> str:
     """From an imported module to segments: what runs on the target, and why the rest does not.
@@ -41,12 +79,10 @@ def placement_pipeline(
     Constants are folded after `segment`, not before, so that the casts of constants which host ops
     read can still be taken away.
     """
+    placing = placing or Placing()
     saturate = "saturate-infinity," if saturate_infinity else ""
-    kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
-    return (
-        f"{CLEAN},legalize{{target={target}}},cast-bf16{{mode={mode}{kept}}},simplify-shapes,"
-        f"segment{{minimum-size={minimum_size} fallback={fallback}}},{saturate}fold-constants"
-    )
+    legal = legal_pipeline(target, mode, keep=keep, rules=placing.rules)
+    return f"{legal},segment{{{placing.segment_options()}}},{saturate}fold-constants"
 
 
 def default_pipeline(
@@ -55,26 +91,19 @@ def default_pipeline(
     mode: str = "all",
     *,
     keep: tuple[str, ...] = (),
-    minimum_size: int = 1,
-    fallback: str = "host",
+    placing: Placing | None = None,
     saturate_infinity: bool = False,
 ) -> str:
     """From an imported module to a scheduled program for `cores` NeuronCores."""
     placement = placement_pipeline(
-        target,
-        mode,
-        keep=keep,
-        minimum_size=minimum_size,
-        fallback=fallback,
-        saturate_infinity=saturate_infinity,
+        target, mode, keep=keep, placing=placing, saturate_infinity=saturate_infinity
     )
     return f"{placement},partition-pipeline{{cores={cores}}},{LOWER}"
 
 
 def quoted(text: str) -> str:
     """An option value with dots or blanks, as xDSL's pipeline syntax wants it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return '"' + "".join(ESCAPES.get(character, character) for character in text) + '"'
 
 
 @cache
@@ -100,8 +129,23 @@ def run_pipeline(
     verify: bool = False,
 ) -> None:
     """Apply a pipeline in place. `after_each` sees every pass and what it left."""
+    run_passes(module, parse_pipeline(pipeline), ctx, after_each=after_each, verify=verify)
+
+
+def run_passes(
+    module: ModuleOp,
+    passes: Iterable[ModulePass],
+    ctx: Context | None = None,
+    *,
+    before_each: BeforeEach | None = None,
+    after_each: AfterEach | None = None,
+    verify: bool = False,
+) -> None:
+    """As `run_pipeline`, with passes that are parsed. `before_each` hears the name of each."""
     ctx = ctx or Context()
-    for step in parse_pipeline(pipeline):
+    for step in passes:
+        if before_each is not None:
+            before_each(step.name)
         step.apply(ctx, module)
         if verify:
             module.verify()

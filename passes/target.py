@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation
@@ -48,6 +48,19 @@ class Target(Protocol):
 
     def pipeline(self, cores: int) -> str:
         """The passes from an imported module to a program, in xDSL's pipeline syntax."""
+        ...
+
+
+@runtime_checkable
+class HostCosts(Protocol):
+    """What a target may know besides: the host beside it, and the way there."""
+
+    def host_cost(self, op: Operation) -> float:
+        """Estimated seconds of one execution on the host."""
+        ...
+
+    def transfer_cost(self, nbytes: int) -> float:
+        """Estimated seconds to move so many bytes between the host and the target."""
         ...
 
 

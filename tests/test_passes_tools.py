@@ -20,6 +20,7 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.passes import target as targets
 from ranvier.passes.errors import PassError
 from ranvier.passes.pipelines import (
+    Placing,
     default_pipeline,
     parse_pipeline,
     placement_pipeline,
@@ -164,7 +165,7 @@ def test_an_unknown_target_lists_the_installed_ones():
 
 
 def test_named_pipelines_are_text_that_the_tool_takes():
-    text = placement_pipeline("inf2", "matmult", keep=("nn.exp",), minimum_size=2)
+    text = placement_pipeline("inf2", "matmult", keep=("nn.exp",), placing=Placing(minimum_size=2))
     steps = parse_pipeline(text)
     assert [step.name for step in steps][-2:] == ["segment", "fold-constants"]
     assert {step.name: step for step in steps}["cast-bf16"].keep == ("nn.exp",)

@@ -23,7 +23,8 @@ from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.operators import count_operators, host_ops
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
-from ranvier.passes.segment import assign_levels, segment
+from ranvier.passes.segment import segment
+from ranvier.passes.segment.demotion import Thresholds
 from ranvier.passes.simplify_shapes import simplify_shapes
 
 F4 = tensor((4,), f32)
@@ -153,20 +154,6 @@ def test_segments_are_no_more_than_the_longest_alternation(plan):
 
 
 @given(PLANS)
-def test_levels_never_decrease_along_a_use(plan):
-    module = build(plan)
-    ops = list(main_block(module).ops)
-    host = {op for op in ops if isinstance(op, nn.ErfOp)}
-    levels = assign_levels(ops, host, set())
-    assert all(
-        levels[v.owner] <= levels[op]
-        for op in ops
-        for v in op.operands
-        if isinstance(v.owner, Operation)
-    )
-
-
-@given(PLANS)
 def test_the_same_module_gives_the_same_text(plan):
     first, second = build(plan), build(plan)
     segment(first, ToyTarget())
@@ -207,11 +194,11 @@ def test_host_ops_compute_in_the_models_own_types(plan):
 def test_small_segments_go_to_the_host_but_not_the_whole_graph():
     plan = [(False, 0, 0), (True, 0, 0), (False, 0, 0), (False, 0, 1)]
     module = build(plan)
-    segment(module, ToyTarget(), minimum_size=2)
+    segment(module, ToyTarget(), thresholds=Thresholds(2))
     reasons = {op.name: op.code for op in host_ops(module)}
     assert reasons == {"op0": "RV0209", "op1": "RV0201"}
     whole = build([(False, 0, 0)])
-    segment(whole, ToyTarget(), minimum_size=2)
+    segment(whole, ToyTarget(), thresholds=Thresholds(2))
     assert count_operators(whole).on_neuron == 1
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "import": "read a model and print it as nn IR",
     "compile": "compile models to NEFF files",
     "run": "run a NEFF file on the reference machine",
+    "explain": "say where each op of a model runs, and why",
     "info": "show what a NEFF file holds",
     "list-operators": "list the operators of a framework that run on the machine",
 }

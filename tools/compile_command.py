@@ -61,7 +61,9 @@ def add_placement_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N|auto",
         help="NeuronCores of the pipeline; auto: 4 per 20 million weights (default: 1)",
     )
-    parser.add_argument("--rules", metavar="FILE", help="placement rules")
+    parser.add_argument(
+        "--rules", type=Path, metavar="FILE", help="placement rules (docs/rules.md)"
+    )
     parser.add_argument(
         "--fallback",
         choices=("host", "error"),
@@ -70,6 +72,19 @@ def add_placement_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--minimum-size", type=int, default=1, metavar="N", help="of a segment (default: 1)"
+    )
+    parser.add_argument(
+        "--single-fusion-ratio-threshold",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="if one segment has more than this part of all ops, the others go to the host "
+        "(default: 1, never)",
+    )
+    parser.add_argument(
+        "--weigh-transfers",
+        action="store_true",
+        help="leave a segment on the host if moving its data takes longer than it saves",
     )
 
 
@@ -131,15 +146,23 @@ def options_of(arguments: argparse.Namespace) -> Options:
         fallback=arguments.fallback,
         minimum_size=arguments.minimum_size,
         saturate_infinity=arguments.enable_saturate_infinity,
+        rules=read_rules_of(arguments),
+        single_fusion_ratio_threshold=arguments.single_fusion_ratio_threshold,
+        weigh_transfers=arguments.weigh_transfers,
         save_temps=arguments.save_temps,
     )
 
 
+def read_rules_of(arguments: argparse.Namespace) -> str:
+    """The text of `--rules`, checked before the model is read. Raises PassError with the place."""
+    from ranvier.passes.placement import read_rules, rules_text
+
+    read_rules(arguments.rules)
+    return rules_text(arguments.rules)
+
+
 def check_flags(arguments: argparse.Namespace) -> None:
     """Refuse what cannot be done, and say in the log what goes without saying here."""
-    from ranvier.program import check_rules
-
-    check_rules(arguments.rules)
     if arguments.enable_fast_loading_neuron_binaries:
         LOG.info("--enable-fast-loading-neuron-binaries: a NEFF of ranvier is never compressed")
     if arguments.enable_fast_context_switch:

@@ -25,7 +25,7 @@ from ranvier.dialects.diagnostics import CodedError
 from ranvier.dialects.interfaces import ReferenceSemantics
 from ranvier.importers.registry import import_model
 from ranvier.passes.analysis.dataflow import constant_ops
-from ranvier.passes.pipelines import placement_pipeline, run_pipeline
+from ranvier.passes.pipelines import Placing, placement_pipeline, run_pipeline
 from ranvier.passes.target import Target
 
 REPLACED = (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE)
@@ -115,7 +115,7 @@ def runs_on(target: Target, path: Path, *, constant: bool) -> bool:
         module = import_model([path], framework="ONNX")
         if constant and not all_supported(module, target):
             return False
-        run_pipeline(module, placement_pipeline(target.name, fallback="error"))
+        run_pipeline(module, placement_pipeline(target.name, placing=Placing(fallback="error")))
     except (CodedError, PassFailedException):
         return False
     return True

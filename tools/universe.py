@@ -22,6 +22,7 @@ PASSES = {
     "simplify-shapes": "ranvier.passes.simplify_shapes:SimplifyShapesPass",
     "sink-transposes": "ranvier.passes.sink_transposes:SinkTransposesPass",
     "fold-batch-norm": "ranvier.passes.fold_batch_norm:FoldBatchNormPass",
+    "apply-rules": "ranvier.passes.apply_rules:ApplyRulesPass",
     "legalize": "ranvier.passes.legalize:LegalizePass",
     "cast-bf16": "ranvier.passes.cast_bf16:CastBf16Pass",
     "segment": "ranvier.passes.segment:SegmentPass",

@@ -72,4 +72,14 @@ INF1 = Machine(
     ),
 )
 
+# The host beside the device, all assumed: a processor of a few cores on PCIe 4.0 x8.
+HOST_MACS = 200e9
+"""Multiply-accumulates per second."""
+HOST_ELEMENTS = 4e9
+"""Other element operations per second."""
+HOST_BYTES = 12e9
+"""Bytes per second between the host's memory and the device's."""
+HOST_LATENCY = 15e-6
+"""Seconds until a transfer and its launch are under way."""
+
 MACHINES = {machine.name: machine for machine in (INF2, INF1)}

@@ -52,6 +52,17 @@ class NeuronTarget:
         bandwidth = self.machine.dma_engines * self.machine.dma_bytes_per_second
         return max(arithmetic, moved / bandwidth)
 
+    def host_cost(self, op: Operation) -> float:
+        """Estimated seconds on the host, by the assumed speeds of `limits`."""
+        if not isinstance(op, ReferenceSemantics):
+            return 0.0
+        work = op.work()
+        return work.macs / limits.HOST_MACS + work.elements / limits.HOST_ELEMENTS
+
+    def transfer_cost(self, nbytes: int) -> float:
+        """Estimated seconds to move bytes over the host's bus, by the assumed numbers."""
+        return limits.HOST_LATENCY + nbytes / limits.HOST_BYTES if nbytes else 0.0
+
     def pipeline(self, cores: int) -> str:
         return "lower-nn-to-nc,double-buffer,allocate,schedule"
 

@@ -3,7 +3,7 @@
 
 // Each op is named with its place, its reason and a code.
 // CHECK:  1 op needs the host, which fallback=error forbids on inf2: nn.opaque at 'what' (Mystery): {{.* \[RV020[15]\]}}
-// OPTION: segment takes minimum-size of at least 1 and fallback host or error, got 1 and maybe
+// OPTION: bad options of segment: fallback=maybe: host or error
 func.func @main(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   %0 = nn.opaque "onnx" "Mystery" version 22 (%x) settings {} : (tensor<4x8xf32>) -> tensor<4x8xf32> loc("what"("Mystery"))
   func.return %0 : tensor<4x8xf32>

@@ -7,23 +7,33 @@ host segment. Constant expressions, casts of ours and unknown locations count fo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
-    FileLineColLoc,
-    LocationAttr,
     ModuleOp,
     NameLoc,
     StringAttr,
 )
 from xdsl.ir import Operation
 
-from ranvier.dialects import graph, nn
+from ranvier.dialects import graph
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import ReferenceSemantics
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
+from ranvier.passes.analysis.locations import (
+    framework_name,
+    framework_ops,
+    framework_type,
+    source_location,
+)
 from ranvier.passes.rewriting.implicit_casts import is_implicit
-from ranvier.passes.rewriting.patterns import location_parts
+
+HEAVY = 0.05
+"""The part of the model's MACs on the host from which on it is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -48,48 +58,6 @@ class HostOp:
     location: str
 
 
-def framework_ops(op: Operation) -> list[NameLoc]:
-    """The framework ops that an op stands for."""
-    return [part for part in location_parts(op.location) if isinstance(part, NameLoc)]
-
-
-def framework_name(location: NameLoc) -> str:
-    return location.desc.data
-
-
-def framework_type(location: NameLoc) -> str:
-    """The op type in `loc("name"("type":13:4))`, also without numbers; empty if there is none."""
-    match location.location:
-        case FileLineColLoc(filename=kind):
-            return kind.data
-        case NameLoc(desc=kind):
-            return kind.data
-        case _:
-            return ""
-
-
-def format_location(location: LocationAttr) -> str:
-    """`"conv_3" (Conv)`, `model.py:3:7`, both joined by commas if fused; empty if unknown."""
-    return ", ".join(_format_part(part) for part in location_parts(location))
-
-
-def _format_part(part: LocationAttr) -> str:
-    match part:
-        case NameLoc():
-            kind = framework_type(part)
-            return f"'{framework_name(part)}'" + (f" ({kind})" if kind else "")
-        case FileLineColLoc():
-            return f"{part.filename.data}:{part.line.data}:{part.column.data}"
-        case _:
-            return str(part)
-
-
-def describe(op: Operation) -> str:
-    """An op for a message: `nn.erf at 'act_1' (Erf)`."""
-    where = format_location(op.location)
-    return f"{op.name} at {where}" if where else op.name
-
-
 def segments_of(module: ModuleOp) -> list[graph.SegmentOp]:
     """The segments of `@main`, in order."""
     block = main_block(module)
@@ -101,7 +69,7 @@ def live_ops(segment: graph.SegmentOp) -> Iterator[Operation]:
     for block in segment.walk_blocks():
         constants = constant_ops(block.ops)
         for op in block.ops:
-            if op not in constants and not is_implicit(op) and op.dialect_name() == nn.NN.name:
+            if op not in constants and not is_implicit(op) and not isinstance(op, graph.OPS):
                 yield op
 
 
@@ -129,11 +97,41 @@ def host_ops(module: ModuleOp) -> list[HostOp]:
     return list(found.values())
 
 
-def _host_op(op: Operation, part: NameLoc) -> HostOp:
-    code, text = "", ""
+def heavy_host_work(module: ModuleOp) -> list[tuple[str, int, float]]:
+    """The ops on the host that multiply: name, how many, and their part of the model's MACs.
+
+    The heaviest first; nothing if all of them together are a small part of the work.
+    """
+    total, count = 0, Counter[str]()
+    macs = Counter[str]()
+    for segment in segments_of(module):
+        for op in live_ops(segment):
+            if isinstance(op, ReferenceSemantics) and (own := op.work().macs):
+                total += own
+                if segment.on_host:
+                    count[op.name] += 1
+                    macs[op.name] += own
+    if macs.total() < HEAVY * total or not total:
+        return []
+    return [(name, count[name], own / total) for name, own in macs.most_common()]
+
+
+def reason_of(op: Operation) -> Reason | None:
+    """The reason that an op carries for being on the host."""
     match op.attributes.get(graph.REASON):
-        case ArrayAttr(data=(StringAttr(data=code), StringAttr(data=text))):
-            pass
+        case ArrayAttr(data=(StringAttr(data=number), StringAttr(data=text))):
+            return Reason(code_of(number), text)
         case _:
-            pass
-    return HostOp(framework_type(part), framework_name(part), code, text, format_location(part))
+            return None
+
+
+@cache
+def code_of(number: str) -> Code:
+    """The code of a number; a number of another compiler's stands for a rule of its own."""
+    return next((code for code in Code if code.number == number), Code.OP_RULE)
+
+
+def _host_op(op: Operation, part: NameLoc) -> HostOp:
+    reason = reason_of(op)
+    code, text = ("", "") if reason is None else (reason.code.number, reason.text)
+    return HostOp(framework_type(part), framework_name(part), code, text, source_location(op, part))

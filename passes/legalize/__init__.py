@@ -18,6 +18,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
+from ranvier.dialects import graph
 from ranvier.dialects.interfaces import WIDE
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
@@ -36,6 +37,7 @@ from ranvier.passes.legalize import (
 )
 from ranvier.passes.legalize.decomposition import AnyDecomposition, Emitter
 from ranvier.passes.legalize.integers import narrow_integers
+from ranvier.passes.rewriting.marks import placement_of
 from ranvier.passes.rewriting.patterns import apply_patterns
 from ranvier.passes.target import Target, set_target, target_of
 
@@ -109,7 +111,9 @@ class DecomposeUnsupported(RewritePattern):
         return legal is not None
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
-        if type(op) not in self._by_type or self._target.why_unsupported(op) is None:
+        if type(op) not in self._by_type or (placement_of(op) or ("",))[0] == graph.HOST:
+            return  # what a rule keeps on the host stays whole
+        if self._target.why_unsupported(op) is None:
             return
         if (legal := self._legal(op, frozenset())) is not None:
             # An identity is of the first result; it fails where others are used.

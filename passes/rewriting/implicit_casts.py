@@ -42,8 +42,11 @@ def implicitly_narrow(block: Block) -> list[SSAValue]:
     return list(narrowed)
 
 
-def widen_for(value: SSAValue, readers: Sequence[Use]) -> None:
-    """Let the readers of a narrow value read a cast of its f32 form: the same number."""
+def widen_for(value: SSAValue, readers: Sequence[Use]) -> Sequence[Operation]:
+    """Let the readers of a narrow value read a cast of its f32 form: the same number.
+
+    Returns the cast to f32 and the one that readers read.
+    """
     op = value.owner
     assert isinstance(op, Operation)
     assert op.parent is not None
@@ -54,6 +57,7 @@ def widen_for(value: SSAValue, readers: Sequence[Use]) -> None:
     for use in readers:
         if not is_implicit(use.operation):
             use.operation.operands[use.index] = narrow.result
+    return wide, narrow
 
 
 def unwind_host_casts(block: Block, on_host: Mapping[Operation, Reason]) -> dict[Operation, Reason]:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ranvier.dialects import graph
+from ranvier.passes.analysis.dataflow import operands_of
 
 Build: TypeAlias = Callable[
     [int, Sequence[SSAValue], Sequence[Attribute], Region], Sequence[Operation]
@@ -61,7 +62,7 @@ class Outliner:
         read: set[SSAValue] = set()
         for index, ops in enumerate(self._groups):
             for op in ops:
-                read |= self._foreign(op.operands, index)
+                read |= self._foreign(operands_of(op), index)
         read |= self._foreign(end.operands, -1)
         return [[r for op in ops for r in op.results if r in read] for ops in self._groups]
 
@@ -89,8 +90,7 @@ class Outliner:
         body = Body(self._floating, {r for op in ops for r in op.results})
         for op in ops:
             op.detach()
-            op.operands = [body.value(operand) for operand in op.operands]
-            body.block.add_op(op)
+            body.add(op)
         yielded = [*outputs, *(body.value(value) for value in extra)]
         body.block.add_op(graph.YieldOp(*yielded))
         inputs = [self.results.get(value, value) for value in body.inputs]
@@ -126,8 +126,15 @@ class Body:
                 self._inside[outer] = argument
         return self._inside[outer]
 
+    def add(self, op: Operation) -> None:
+        """Move an op in; it, and what is in its regions, read what is inside."""
+        inside = {outer: self.value(outer) for outer in operands_of(op)}
+        for reader in op.walk():
+            reader.operands = [inside.get(operand, operand) for operand in reader.operands]
+        self.block.add_op(op)
+
     def _copy(self, op: Operation) -> None:
-        known: Mapping[SSAValue, SSAValue] = {v: self.value(v) for v in op.operands}
+        known: Mapping[SSAValue, SSAValue] = {v: self.value(v) for v in operands_of(op)}
         copy = op.clone(dict(known))
         self.block.add_op(copy)
         for old, new in zip(op.results, copy.results, strict=True):

@@ -1,4 +1,4 @@
-"""Apply rewrite patterns so that no op loses its location.
+"""Apply rewrite patterns so that no op loses its location, or what rules say of it.
 
 xDSL gives a new op the unknown location. Here it inherits that of the op which its pattern
 matched, unless the pattern set one, as `fused_location` of all ops that it replaces.
@@ -6,9 +6,8 @@ matched, unless the pattern set one, as `fused_location` of all ops that it repl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import (
@@ -28,21 +27,26 @@ from xdsl.pattern_rewriter import (
     RewritePattern,
 )
 
+from ranvier.passes.analysis.locations import location_parts
+from ranvier.passes.rewriting.marks import inherit_marks
+
 
 @dataclass
 class InheritLocation(RewritePattern):
-    """Run `inner`, and give the ops that it inserts the location of the op that it matched."""
+    """Run `inner`; the ops that it inserts take location and marks of the op that it matched."""
 
     inner: RewritePattern
-    current: LocationAttr = UNKNOWN_LOC
+    current: Operation | None = None
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
-        self.current = op.location
+        self.current = op
         self.inner.match_and_rewrite(op, rewriter)
 
     def on_insert(self, op: Operation) -> None:
-        if op.location == UNKNOWN_LOC:
-            op.location = self.current
+        if self.current is not None and self.current is not op:
+            inherit_marks(op, self.current)
+            if op.location == UNKNOWN_LOC:
+                op.location = self.current.location
 
 
 def apply_patterns(
@@ -71,12 +75,3 @@ def fused_location(*ops: Operation) -> LocationAttr:
             return part
         case _:
             return FusedLoc(ArrayAttr(parts), NoneAttr())
-
-
-def location_parts(location: LocationAttr) -> Iterator[LocationAttr]:
-    """The locations that a fused one is made of; none for the unknown one."""
-    if isinstance(location, FusedLoc):
-        for part in cast(ArrayAttr[Any], location.locations):
-            yield from location_parts(part)
-    elif location != UNKNOWN_LOC:
-        yield location

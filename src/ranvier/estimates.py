@@ -23,7 +23,8 @@ from ranvier.dialects.nc.types import PARTITIONS
 from ranvier.dialects.nn.materialize import in_memory
 from ranvier.dialects.nn.types import element_of, is_float
 from ranvier.passes.analysis.dataflow import constant_ops
-from ranvier.passes.analysis.operators import framework_type, segments_of
+from ranvier.passes.analysis.locations import framework_type
+from ranvier.passes.analysis.operators import segments_of
 from ranvier.passes.partition_pipeline import profile
 from ranvier.passes.target import Target
 

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -45,9 +46,17 @@ from ranvier.estimates import (
     with_simulation,
 )
 from ranvier.importers.registry import import_model
-from ranvier.passes.analysis.operators import HostOp, OperatorCounts, count_operators, host_ops
-from ranvier.passes.pipelines import default_pipeline, parse_pipeline, run_pipeline
+from ranvier.passes.analysis.operators import (
+    HostOp,
+    OperatorCounts,
+    count_operators,
+    heavy_host_work,
+    host_ops,
+)
+from ranvier.passes.pipelines import Placing, default_pipeline, parse_pipeline, run_passes
+from ranvier.passes.placement import Rules, rules_text
 from ranvier.passes.target import load_target
+from ranvier.restore import lower_or_restore
 
 Shapes = Mapping[str, tuple[int, ...]]
 Progress = Callable[[str], None]
@@ -68,6 +77,10 @@ class Options:
     fallback: str = "host"
     minimum_size: int = 1
     saturate_infinity: bool = False
+    rules: str = ""
+    """The text of placement rules."""
+    single_fusion_ratio_threshold: float = 1.0
+    weigh_transfers: bool = False
     save_temps: Path | None = None
 
     def for_module(self, module: ModuleOp) -> Options:
@@ -87,14 +100,29 @@ class Options:
                 Code.OPTION_INVALID,
                 f"{self.target} pipelines have 1 to {target.max_cores} cores, got {self.cores}",
             )
-        f32 = MACHINES[self.target].pe_f32_passes is not None if self.target in MACHINES else True
         return default_pipeline(
             self.target,
             cores=self.cores,
-            mode=cast_mode(self.fast_math, self.fp32_cast, f32),
-            minimum_size=self.minimum_size,
-            fallback=self.fallback,
+            mode=self.cast_mode,
+            placing=self.placing,
             saturate_infinity=self.saturate_infinity,
+        )
+
+    @property
+    def cast_mode(self) -> str:
+        """The mode of `cast-bf16`."""
+        f32 = MACHINES[self.target].pe_f32_passes is not None if self.target in MACHINES else True
+        return cast_mode(self.fast_math, self.fp32_cast, f32)
+
+    @property
+    def placing(self) -> Placing:
+        """The options of `apply-rules` and `segment`."""
+        return Placing(
+            self.rules,
+            self.minimum_size,
+            self.fallback,
+            self.single_fusion_ratio_threshold,
+            self.weigh_transfers,
         )
 
     def flags(self) -> list[str]:
@@ -107,6 +135,13 @@ class Options:
             f"--fallback={self.fallback}",
             f"--minimum-size={self.minimum_size}",
             *(["--enable-saturate-infinity"] if self.saturate_infinity else []),
+            *([f"--rules-sha256={sha256(self.rules.encode()).hexdigest()}"] if self.rules else []),
+            *(
+                [f"--single-fusion-ratio-threshold={self.single_fusion_ratio_threshold:g}"]
+                if self.single_fusion_ratio_threshold < 1
+                else []
+            ),
+            *(["--weigh-transfers"] if self.weigh_transfers else []),
         ]
 
 
@@ -118,6 +153,7 @@ class Compiled:
     options: Options
     operators: OperatorCounts
     host_ops: list[HostOp] = field(default_factory=list)
+    heavy_host_work: list[tuple[str, int, float]] = field(default_factory=list)
     stages: list[StageCost] = field(default_factory=list)
 
     @property
@@ -155,32 +191,38 @@ def compile_module(
     Logs a warning for weights that are not finite, and for cores that the model cannot fill.
     """
     options = options.for_module(module)
-    passes = [step.name for step in parse_pipeline(options.pipeline())]
+    passes = parse_pipeline(options.pipeline())
     if names := weights_not_finite(module):
         LOG.warning("weights hold NaN or infinities: %s", ", ".join(names))
     compiled = Compiled(module, options, OperatorCounts(0, 0, 0, 0, 0))
     temps = _TempFiles(options.save_temps, module) if options.save_temps else None
-    waiting = iter(passes)
-
-    def announce() -> None:
-        if progress is not None and (name := next(waiting, None)) is not None:
-            progress(name)
 
     def after_each(done: ModulePass, module: ModuleOp) -> None:
         if done.name == "segment":
             compiled.operators = count_operators(module)
             compiled.host_ops = host_ops(module)
+            compiled.heavy_host_work = heavy_host_work(module)
         if done.name == "partition-pipeline":
             compiled.stages = stage_costs(module, load_target(options.target))
         if temps is not None:
             temps.write(done.name, module)
-        announce()
 
-    announce()
-    run_pipeline(module, options.pipeline(), after_each=after_each)
-    compiled.stages = with_simulation(compiled.stages, module)
+    cut = next(i for i, step in enumerate(passes) if step.name == "segment")
+    run_passes(module, passes[:cut], before_each=progress, after_each=after_each)
+    compiled.module = lower_or_restore(
+        module, passes[cut:], before_each=progress, after_each=after_each
+    )
+    compiled.stages = with_simulation(compiled.stages, compiled.module)
+    warn_of_heavy_host_work(compiled)
     warn_of_idle_cores(compiled)
     return compiled
+
+
+def warn_of_heavy_host_work(compiled: Compiled) -> None:
+    """Say what part of the multiplications the host does, if it is a large one."""
+    if heavy := compiled.heavy_host_work:
+        text = ", ".join(f"{count} {name}, {share:.0%} of the MACs" for name, count, share in heavy)
+        LOG.warning("heavy work stays on the host: %s", text.replace("%", " %"))
 
 
 def warn_of_idle_cores(compiled: Compiled) -> None:
@@ -299,12 +341,6 @@ class Program:
             temporary.unlink(missing_ok=True)
 
 
-def check_rules(rules: object) -> None:
-    """Raises CallerError for placement rules, which no pass reads."""
-    if rules is not None:
-        raise CallerError(Code.OPTION_INVALID, "placement rules are not available; pass rules=None")
-
-
 def compile(
     model: str | os.PathLike[str] | ModuleOp,
     *,
@@ -312,21 +348,26 @@ def compile(
     target: str = "inf2",
     cores: int | Literal["auto"] = 1,
     fast_math: Sequence[str] = ("all",),
-    rules: object = None,
+    rules: Rules | None = None,
     fallback: str = "host",
     saturate_infinity: bool = False,
 ) -> Program:
     """Compile a model file, or an `nn` module in place, to a program.
 
     `shapes` gives static shapes by input name; `cores="auto"` takes as many as the weights call
-    for; `fallback="error"` refuses host ops; with `saturate_infinity` ops on the target compute the
-    largest finite numbers in place of infinities. Raises ModelImportError, CallerError or
+    for; `rules` are placement rules, as text or as a file's path; `fallback="error"` refuses host
+    ops; with `saturate_infinity` ops on the target compute the largest finite numbers in place of
+    infinities. Raises ModelImportError, CallerError or
     PassFailedException with what is wrong and what would do.
     """
-    check_rules(rules)
     module = model if isinstance(model, ModuleOp) else import_model([Path(model)], shapes=shapes)
     options = Options(
-        target, cores, tuple(fast_math), fallback=fallback, saturate_infinity=saturate_infinity
+        target,
+        cores,
+        tuple(fast_math),
+        fallback=fallback,
+        saturate_infinity=saturate_infinity,
+        rules=rules_text(rules),
     )
     handle, name = tempfile.mkstemp(prefix="ranvier-", suffix=".neff")
     os.close(handle)

@@ -1,0 +1,104 @@
+"""Placement rules: where a user wants ops to run, and in which precision.
+
+A rule is a line, `host nn.softmax where axis != -1`; `rules.lark` has the grammar and examples.
+`host` and `neuron` place an op, `core N` chooses its NeuronCore in a pipeline, `keep f32` keeps
+`cast-bf16` from it. The three are independent. Of several rules of one kind that match an op, the
+last wins, so that an exception is written below what it is an exception from. A comparison with an
+attribute that an op lacks is false, except with `none`; `~` matches the whole text; `?` in a shape
+is any dimension; `shape`, `dtype`, `rank`, `size` (elements) and `bytes` are of the first result,
+or of `operand[1].shape`.
+
+The options of the frameworks become rules: each shape of option has a function here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.passes.placement.conditions import quoted
+from ranvier.passes.placement.parse import parse_rules
+from ranvier.passes.placement.rule import HOST, NEURON, Rule
+
+Rules: TypeAlias = "str | Path | Sequence[str]"
+"""The text of rules, a file of them, or the text of each rule."""
+
+MAX_RULES_BYTES = 64 << 20
+"""A rule per op of a model of some hundred thousand ops."""
+
+
+def rules_text(rules: Rules | None) -> str:
+    """The text of rules in any form. Raises CallerError for a file that cannot be read."""
+    if rules is None:
+        return ""
+    if isinstance(rules, Path):
+        return _read(rules)
+    return rules if isinstance(rules, str) else "\n".join(rules)
+
+
+def read_rules(rules: Rules | None) -> list[Rule]:
+    """The rules, in order. Raises PassError with file, line and column for a wrong one."""
+    source = str(rules) if isinstance(rules, Path) else "rules"
+    return parse_rules(rules_text(rules), source)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_RULES_BYTES:
+            raise CallerError(
+                Code.RULE_INVALID, f"{path}: more than {MAX_RULES_BYTES >> 20} MiB of rules"
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CallerError(Code.FILE_MISSING, f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CallerError(Code.RULE_INVALID, f"{path}: not UTF-8 text: {error}") from error
+
+
+# -- Options of the frameworks ------------------------------------------------------------------
+
+
+def names_on_host(names: Iterable[str], option: str) -> list[str]:
+    """Rules for node names that must not be compiled.
+
+    TensorFlow's `no_fuse_ops`, MXNet's `excl_node_names`. `option` is what the reason says.
+    """
+    return _by_name(HOST, names, option)
+
+
+def names_on_neuron(names: Iterable[str], option: str) -> list[str]:
+    """Rules for node names that must be compiled.
+
+    TensorFlow's `force_fuse_ops`, MXNet's `force_incl_node_names`.
+    """
+    return _by_name(NEURON, names, option)
+
+
+def nodes_chosen(
+    nodes: Iterable[tuple[str, object]], chosen: Callable[[object], bool], option: str
+) -> list[str]:
+    """Rules from a callback that says of each node whether it may be compiled.
+
+    PyTorch's and TensorFlow's `subgraph_builder_function`, which keeps a node on the host by a
+    false answer; a true one permits and does not force. `nodes` are names with what the callback
+    takes; it is called once for each.
+    """
+    return _by_name(HOST, [name for name, node in nodes if not chosen(node)], option)
+
+
+def types_supported(supported: Iterable[str], present: Iterable[str], option: str) -> list[str]:
+    """Rules for TensorFlow's `supported_op_types`: op types off the list are on the host."""
+    others = sorted(set(present) - set(supported))
+    return [_rule(HOST, "framework_op", others, option)] if others else []
+
+
+def _by_name(verb: str, names: Iterable[str], option: str) -> list[str]:
+    unique = list(dict.fromkeys(names))
+    return [_rule(verb, "name", unique, option)] if unique else []
+
+
+def _rule(verb: str, field: str, values: Sequence[str], option: str) -> str:
+    listed = ", ".join(map(quoted, values))
+    return f"{verb} where {field} in [{listed}] because {quoted(option)}"

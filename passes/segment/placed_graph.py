@@ -1,0 +1,117 @@
+"""The ops of a block as numbers, for the algorithms that know no IR.
+
+Floating ops have no number: they are copied to who reads them, so that readers read what those
+read. A cast of ours that returns a result to f32 has the number of the op that made the result,
+and a narrow value crosses as f32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from xdsl.ir import Block, Operation, SSAValue
+
+from ranvier.passes.analysis.dataflow import (
+    constant_ops,
+    has_effects,
+    operands_of,
+    value_bytes,
+)
+from ranvier.passes.rewriting.implicit_casts import implicitly_narrow, is_implicit, is_narrowing
+from ranvier.passes.segment.crossing import least_crossing
+from ranvier.passes.segment.levels import PlacedGraph, Value, fewest_levels
+
+
+def floating_ops(block: Block) -> set[Operation]:
+    """Ops that are copied to their readers: constants, and implicit casts of operands."""
+    end = block.last_op
+    casts = {
+        op
+        for op in block.ops
+        if is_narrowing(op) and all(use.operation is not end for use in op.results[0].uses)
+    }
+    return constant_ops(block.ops) | casts
+
+
+def levels_of(block: Block, on_host: AbstractSet[Operation]) -> dict[Operation, int]:
+    """The level of each op but the terminator; floating ops are on that of what they read."""
+    numbered = Numbering(block, on_host)
+    chosen = least_crossing(numbered.graph, fewest_levels(numbered.graph))
+    levels: dict[Operation, int] = {}
+    for op in block.ops:
+        if op in numbered.numbers:
+            levels[op] = chosen[numbered.numbers[op]]
+        elif op is not block.last_op:
+            read = (levels[v.owner] for v in op.operands if isinstance(v.owner, Operation))
+            levels[op] = max(read, default=0)
+    return levels
+
+
+class Numbering:
+    """The graph of a block, and the number of each op in it."""
+
+    def __init__(self, block: Block, on_host: AbstractSet[Operation]) -> None:
+        self.numbers: dict[Operation, int] = {}
+        self._floating = floating_ops(block)
+        self._roots: dict[SSAValue, tuple[SSAValue, ...]] = {}
+        self._hosted: list[bool] = []
+        self._after: list[dict[int, None]] = []
+        self._readers: dict[SSAValue, dict[int, None]] = {arg: {} for arg in block.args}
+        self._ordered: int | None = None
+        """The last op with effects."""
+        for op in block.ops:
+            if op in self._floating:
+                self._float(op)
+            elif op is not block.last_op:
+                self._number(op, op in on_host)
+        returned = (
+            {root for v in block.last_op.operands for root in self._rooted(v)}
+            if block.last_op
+            else set[SSAValue]()
+        )
+        narrow = set(implicitly_narrow(block))
+        values = [
+            Value(
+                self.numbers.get(value.owner) if isinstance(value.owner, Operation) else None,
+                value_bytes(value.type) * (2 if value in narrow else 1),
+                tuple(readers),
+                value in returned,
+            )
+            for value, readers in self._readers.items()
+        ]
+        self.graph = PlacedGraph(self._hosted, [tuple(after) for after in self._after], values)
+
+    def _rooted(self, value: SSAValue) -> tuple[SSAValue, ...]:
+        """The values of numbered ops and arguments behind a value."""
+        return self._roots.get(value, (value,))
+
+    def _all_rooted(self, values: Sequence[SSAValue]) -> tuple[SSAValue, ...]:
+        return tuple(dict.fromkeys(root for value in values for root in self._rooted(value)))
+
+    def _float(self, op: Operation) -> None:
+        roots = self._all_rooted(op.operands)
+        for result in op.results:
+            self._roots[result] = roots
+
+    def _number(self, op: Operation, on_host: bool) -> None:
+        if is_implicit(op) and isinstance(maker := op.operands[0].owner, Operation):
+            owner = self.numbers.get(maker)
+            if owner is not None and not self._hosted[owner]:
+                self.numbers[op] = owner
+                self._roots[op.results[0]] = (op.operands[0],)
+                return
+        number = self.numbers[op] = len(self._hosted)
+        self._hosted.append(on_host)
+        after: dict[int, None] = {}
+        for root in self._all_rooted(operands_of(op)):
+            self._readers[root][number] = None
+            if isinstance(root.owner, Operation):
+                after[self.numbers[root.owner]] = None
+        if has_effects(op):
+            if self._ordered is not None:
+                after[self._ordered] = None
+            self._ordered = number
+        self._after.append(after)
+        for result in op.results:
+            self._readers[result] = {}

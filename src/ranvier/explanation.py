@@ -1,0 +1,290 @@
+"""Where each op of a model runs, why, and what crosses: the facts behind `ranvier explain`.
+
+The path is that of `compile` up to the segments, so that the two agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, NameLoc
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+
+from ranvier.dialects import graph
+from ranvier.passes.analysis.dataflow import (
+    constant_ops,
+    main_block,
+    operands_of,
+    value_bytes,
+)
+from ranvier.passes.analysis.locations import (
+    framework_name,
+    framework_ops,
+    framework_type,
+    source_location,
+)
+from ranvier.passes.analysis.operators import (
+    OperatorCounts,
+    count_operators,
+    heavy_host_work,
+    live_ops,
+    reason_of,
+    segments_of,
+)
+from ranvier.passes.pipelines import parse_pipeline, placement_pipeline, run_passes
+from ranvier.passes.placement.conditions import quoted
+from ranvier.passes.rewriting.implicit_casts import is_implicit
+from ranvier.passes.segment import SegmentPass
+from ranvier.passes.segment.gains import Gain, gains_of
+from ranvier.program import Options
+
+
+@dataclass
+class Row:
+    """A framework op: what it is called, where it runs, and why there."""
+
+    name: str
+    op: str
+    """The ops of the IR that rules know it by."""
+    framework_op: str
+    placement: str
+    segment: str
+    code: str
+    reason: str
+    location: str
+    bytes_in: int = 0
+    """Bytes that it reads from outside its segment."""
+    bytes_out: int = 0
+    """Bytes of its results that are read outside its segment."""
+    host_ops: str = ""
+    """Of an op that is partly on the host, the ops of the IR that are."""
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """A segment, its framework ops and what crosses its boundary."""
+
+    name: str
+    placement: str
+    ops: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass
+class Explanation:
+    """A placed model. `edges` are pairs of rows, of which the second reads from the first."""
+
+    target: str
+    operators: OperatorCounts
+    ops: list[Row]
+    segments: list[SegmentRow]
+    gains: list[Gain]
+    heavy_host_work: list[tuple[str, int, float]]
+    edges: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    def describe(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {
+            "target": self.target,
+            "operators": asdict(self.operators),
+            "ops": [asdict(row) for row in self.ops],
+            "segments": [asdict(segment) for segment in self.segments],
+            "summary": [
+                {
+                    "op": gain.op,
+                    "code": gain.reason.code.number,
+                    "reason": gain.reason.text,
+                    "ops": gain.ops,
+                    "segments": gain.segments,
+                    "bytes": gain.bytes,
+                }
+                for gain in self.gains
+            ],
+            "heavy_host_work": [
+                {"op": op, "ops": count, "macs_share": round(share, 4)}
+                for op, count, share in self.heavy_host_work
+            ],
+        }
+
+    def rules(self) -> str:
+        """The placement as rules, one per op, to edit and load back."""
+        lines = [f"# Placement on {self.target}: a later rule wins over an earlier one."]
+        names = Counter(row.name for row in self.ops)
+        for row in self.ops:
+            ops = f" {row.host_ops} where" if row.host_ops else ""
+            kind = f" and framework_op == {quoted(row.framework_op)}" if names[row.name] > 1 else ""
+            comment = f"  # {row.reason} [{row.code}]".translate(_NO_BREAKS) if row.code else ""
+            lines.append(f"{row.placement}{ops} name == {quoted(row.name)}{kind}{comment}")
+        return "\n".join(lines) + "\n"
+
+
+_NO_BREAKS = {ord("\n"): " ", ord("\r"): " "}
+
+
+def explain_module(module: ModuleOp, options: Options) -> Explanation:
+    """Place an imported module, in place, and say how and why.
+
+    Raises PassError as compiling does: for wrong rules, and for host ops if they are forbidden.
+    """
+    text = placement_pipeline(options.target, options.cast_mode, placing=options.placing)
+    passes = parse_pipeline(text)
+    names = [step.name for step in passes]
+    legalize, at = names.index("legalize"), names.index("segment")
+    segment = passes[at]
+    assert isinstance(segment, SegmentPass)
+    run_passes(module, passes[:legalize])
+    known_as = names_in_rules(module)
+    run_passes(module, passes[legalize:at])
+    plan = segment.plan(Context(), module)
+    gains: list[Gain] = []
+    if plan is not None:
+        gains = gains_of(plan)
+        plan.outline()
+    run_passes(module, passes[at + 1 :])
+    table = Table(module, known_as)
+    return Explanation(
+        target=options.target,
+        operators=count_operators(module),
+        ops=list(table.rows.values()),
+        segments=table.segments,
+        gains=gains,
+        heavy_host_work=heavy_host_work(module),
+        edges=sorted(table.edges),
+    )
+
+
+def names_in_rules(module: ModuleOp) -> dict[NameLoc, str]:
+    """The ops that each framework op is, when rules are applied."""
+    names: dict[NameLoc, Counter[str]] = {}
+    block = main_block(module)
+    if block is not None:
+        constants = constant_ops(block.ops)
+        for op in block.ops:
+            for part in framework_ops(op) if op not in constants else ():
+                names.setdefault(part, Counter())[op.name] += 1
+    return {part: ", ".join(found) for part, found in names.items()}
+
+
+class Table:
+    """The rows of a segmented module, in the order of its segments."""
+
+    def __init__(self, module: ModuleOp, known_as: dict[NameLoc, str]) -> None:
+        self.rows: dict[NameLoc, Row] = {}
+        self.segments: list[SegmentRow] = []
+        self.edges: set[tuple[int, int]] = set()
+        self._known_as = known_as
+        self._numbers: dict[NameLoc, int] = {}
+        self._makers: dict[SSAValue, int] = {}
+        """The row that makes a value, also as it is called in other segments."""
+        self._placed: dict[NameLoc, dict[str, bool]] = {}
+        """Per framework op, the ops of the IR that it is now, and whether they are on the host."""
+        for segment in segments_of(module):
+            self._add(segment)
+        for part, row in self.rows.items():
+            placed = self._placed[part]
+            if row.placement == graph.HOST and not all(placed.values()):
+                row.host_ops = ", ".join(name for name, on_host in placed.items() if on_host)
+
+    def _add(self, segment: graph.SegmentOp) -> None:
+        for argument, operand in zip(segment.block.args, segment.inputs, strict=True):
+            if (maker := self._makers.get(operand)) is not None:
+                self._makers[argument] = maker
+        named: set[NameLoc] = set()
+        live = set(live_ops(segment))
+        yielded = set(segment.yielded)
+        for op in segment.block.ops:
+            if op is segment.block.last_op:
+                continue
+            if op not in live:
+                self._pass_on(op)
+                continue
+            parts = framework_ops(op)
+            named.update(parts)
+            for part in parts:
+                self._row(op, part, segment, yielded)
+            if parts:
+                self._connect(op, self._numbers[parts[0]])
+            else:
+                self._pass_on(op)
+        for inner, outer in zip(segment.yielded, segment.outputs, strict=True):
+            if (maker := self._makers.get(inner)) is not None:
+                self._makers[outer] = maker
+        self.segments.append(
+            SegmentRow(
+                segment.label.data,
+                segment.placement.data,
+                len(named),
+                sum(value_bytes(value.type) for value in segment.inputs),
+                sum(value_bytes(value.type) for value in segment.outputs),
+            )
+        )
+
+    def _row(
+        self, op: Operation, part: NameLoc, segment: graph.SegmentOp, yielded: set[SSAValue]
+    ) -> None:
+        self._numbers.setdefault(part, len(self._numbers))
+        row = self.rows.get(part)
+        if row is None:
+            row = self.rows[part] = Row(
+                name=framework_name(part),
+                op=self._known_as.get(part, op.name),
+                framework_op=framework_type(part),
+                placement=graph.NEURON,
+                segment=segment.label.data,
+                code="",
+                reason="",
+                location=source_location(op, part),
+            )
+        if segment.on_host and row.placement != graph.HOST:
+            reason = reason_of(op)
+            row.placement, row.segment = graph.HOST, segment.label.data
+            row.code = reason.code.number if reason else ""
+            row.reason = reason.text if reason else ""
+        self._placed.setdefault(part, {}).setdefault(op.name, segment.on_host)
+        row.bytes_in += sum(value_bytes(value.type) for value in foreign(op, segment.block))
+        row.bytes_out += sum(value_bytes(r.type) for r in results_behind(op) if r in yielded)
+
+    def _connect(self, op: Operation, number: int) -> None:
+        for operand in operands_of(op):
+            maker = self._makers.get(operand)
+            if maker is not None and maker != number:
+                self.edges.add((maker, number))
+        for result in op.results:
+            self._makers[result] = number
+
+    def _pass_on(self, op: Operation) -> None:
+        """A cast of ours stands for what it reads."""
+        makers = [self._makers[v] for v in op.operands if v in self._makers]
+        for result in op.results if makers else ():
+            self._makers[result] = makers[0]
+
+
+def foreign(op: Operation, block: Block) -> Iterator[SSAValue]:
+    """The arguments of the segment that an op reads, also through casts and constants."""
+    pending: Sequence[SSAValue] = operands_of(op)
+    seen: set[SSAValue] = set()
+    while pending:
+        following: list[SSAValue] = []
+        for value in pending:
+            if value in seen:
+                continue
+            seen.add(value)
+            if isinstance(value, BlockArgument) and value.block is block:
+                yield value
+            elif isinstance(value.owner, Operation) and is_implicit(value.owner):
+                following.extend(value.owner.operands)
+        pending = following
+
+
+def results_behind(op: Operation) -> Iterator[SSAValue]:
+    """The results of an op, and of the casts of ours that return them to f32."""
+    for result in op.results:
+        yield result
+        for use in result.uses:
+            if is_implicit(use.operation):
+                yield from use.operation.results

@@ -1,0 +1,1 @@
+../../src/ranvier/restore.py
