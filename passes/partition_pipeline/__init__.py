@@ -6,7 +6,8 @@ After:  at most N `graph.stage` regions in it, and a `graph.transfer` for each v
 
 Relies on `Target.cost` and `Target.weight_capacity`. The cut is optimal for the order of the ops:
 the costliest stage is as cheap as contiguous stages allow, and among such cuts the bytes that cross
-are fewest. More stages than that need not exist, so there may be fewer than N.
+are fewest. More stages than that need not exist, so there may be fewer than N. Where rules put ops
+on cores, `pinned` orders and cuts them so.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ranvier.passes.analysis.dataflow import bytes_of, constant_ops, expression
 from ranvier.passes.analysis.operators import segments_of
 from ranvier.passes.errors import PassError
 from ranvier.passes.partition_pipeline.balance import Profile, cut
+from ranvier.passes.partition_pipeline.pinned import cut_pinned, pinned_order, windows_of
+from ranvier.passes.rewriting.marks import CORE, core_of, remove_marks
 from ranvier.passes.rewriting.outline import Outliner
 from ranvier.passes.target import Target, target_of
 
@@ -69,7 +72,16 @@ def cut_segment(segment: graph.SegmentOp, target: Target, cores: int) -> None:
     block = segment.block
     floating = constant_ops(block.ops)
     ops = [op for op in block.ops if op not in floating and op is not block.last_op]
-    bounds = cut(profile(ops, floating, target), cores) if ops else [0, 0]
+    if any(core_of(op) is not None for op in ops):
+        ops = pinned_order(ops, cores)
+        pins = {i: core for i, op in enumerate(ops) if (core := core_of(op)) is not None}
+        bounds = cut_pinned(profile(ops, floating, target), windows_of(pins, len(ops), cores))
+        while len(bounds) > 2 and bounds[-2] == bounds[-1]:  # cores after the last op
+            bounds.pop()
+    else:
+        bounds = cut(profile(ops, floating, target), cores) if ops else [0, 0]
+    for op in block.ops:
+        remove_marks(op, CORE)
     groups = [ops[low:high] for low, high in pairwise(bounds)]
     StageBuilder(block, groups, floating).run()
 

@@ -1,14 +1,16 @@
 """Move device ops between segments so that fewer bytes cross; no segment is added.
 
-An op may have a choice of levels, between the earliest and the latest. Who of two neighbouring
-device segments gets the ops that fit both is a minimum cut: exact where there are at most two
-device segments. With more the problem contains multiway cut, which is NP-hard; then the cuts are
-repeated for each pair while they gain, and the result is never worse than it was.
+An op may have a choice of levels, between the earliest and the latest. Which of two device
+segments gets the ops that fit both is a minimum cut: exact where there are at most two device
+segments. With more the problem contains multiway cut, which is NP-hard; then cuts of neighbours,
+and of a segment and the far one that reads from it, are repeated while they gain, and the result
+is never worse than it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -18,9 +20,12 @@ from ranvier.passes.segment.levels import PlacedGraph, Value, crossing_bytes, se
 if TYPE_CHECKING:
     from networkx import DiGraph
 
-MOST_OPS = 2000
+MOST_OPS = 1000
 """Ops with a choice that a cut takes; the time of a cut grows faster than their number."""
 ROUNDS = 4
+
+FREE_OF_CHARGE = 1
+"""Ops of a cut that do not count against the total: a lone op is tried without one."""
 
 LOW, HIGH = "low", "high"
 """The terminals: the lower and the upper of the two segments."""
@@ -49,34 +54,64 @@ class Mover:
                 self._touching[op].append(number)
             if value.producer is not None and value.producer not in value.readers:
                 self._touching[value.producer].append(number)
-        self._members: dict[int, list[int]] = {}
+        self._members: dict[int, set[int]] = {}
         for op, level in enumerate(self._levels):
             if level % 2:
-                self._members.setdefault(level, []).append(op)
+                self._members.setdefault(level, set()).add(op)
 
     def run(self) -> list[int]:
         """The levels after no pair of segments gains any more, or after some rounds."""
         budget = MOST_OPS * ROUNDS
         for _ in range(ROUNDS):
             moved = False
-            for low, high in pairwise(sorted(self._members)):
-                free = self._free_ops(low, high)
+            for low, high, free in self._moves():
                 if free and len(free) <= min(MOST_OPS, budget):
-                    budget -= len(free)
+                    budget -= max(0, len(free) - FREE_OF_CHARGE)
                     moved |= self._swap(free, low, high)
             if not moved:
                 break
         return self._levels
 
+    def _moves(self) -> Iterator[tuple[int, int, set[int]]]:
+        """Pairs of segments and the ops that may be in either: neighbours, then far ones."""
+        for low, high in pairwise(sorted(self._members)):
+            yield low, high, self._free_ops(low, high)
+        seeds: dict[tuple[int, int], list[int]] = {}
+        for value in self._graph.values:
+            if value.producer is not None and self._levels[value.producer] % 2 and value.readers:
+                low = self._levels[value.producer]
+                high = min(self._levels[reader] for reader in value.readers)
+                high -= high % 2 == 0
+                if high > low + 2:
+                    seeds.setdefault((low, high), []).append(value.producer)
+        for (low, high), producers in sorted(seeds.items()):
+            yield low, high, self._sinking_ops(producers, low, high)
+
+    def _sinking_ops(self, producers: Sequence[int], low: int, high: int) -> set[int]:
+        """Some ops of the lower segment whose readers all are in the upper or after it.
+
+        The search goes from the producers to what they read, so that it costs what it finds.
+        """
+        sinking: set[int] = set()
+        pending = deque(sorted(producers, reverse=True))
+        while pending and len(sinking) <= MOST_OPS:
+            op = pending.popleft()
+            if op in sinking or self._levels[op] != low:
+                continue
+            if all(self._levels[r] >= high or r in sinking for r in self._readers[op]):
+                sinking.add(op)
+                pending.extend(self._graph.after[op])
+        return sinking
+
     def _free_ops(self, low: int, high: int) -> set[int]:
         """The ops of both segments that may be in either, if others that may go along do."""
         levels = self._levels
         up: set[int] = set()
-        for op in reversed(self._members[low]):
+        for op in sorted(self._members[low], reverse=True):
             if all(levels[reader] >= high or reader in up for reader in self._readers[op]):
                 up.add(op)
         down: set[int] = set()
-        for op in self._members[high]:
+        for op in sorted(self._members[high]):
             if all(levels[earlier] <= low or earlier in down for earlier in self._graph.after[op]):
                 down.add(op)
         return up | down
@@ -94,9 +129,9 @@ class Mover:
             for op, level in old.items():
                 self._levels[op] = level
             return False
-        both = sorted(self._members[low] + self._members[high])
-        for level in (low, high):
-            self._members[level] = [op for op in both if self._levels[op] == level]
+        for op in free:
+            self._members[old[op]].discard(op)
+            self._members[self._levels[op]].add(op)
         return True
 
     def _upper(self, free: set[int], values: Sequence[Value], low: int, high: int) -> set[int]:
