@@ -28,7 +28,7 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.errors import PassError
-from ranvier.passes.placement import Rules, read_rules
+from ranvier.passes.placement import Rules, read_rules, rules_text
 from ranvier.passes.placement.conditions import Field, Subject
 from ranvier.passes.placement.rule import CORE, KEEP, Pattern, Rule
 from ranvier.passes.placement.suggestions import did_you_mean
@@ -88,6 +88,17 @@ def apply_rules(
     for rule in parsed:
         if rule not in used:
             LOG.warning("%s: the rule '%s' matches no op", rule.place, rule.text()[:200])
+
+
+def checked_rules(rules: Rules | None) -> str:
+    """The text of rules for a model in `nn`. Raises PassError where they are wrong by themselves.
+
+    Errors name the file, which `apply_rules` no longer knows if it is given the text.
+    """
+    vocabulary = Vocabulary(set(), set(), None)
+    for rule in read_rules(rules):
+        vocabulary.check(rule)
+    return rules_text(rules)
 
 
 def mark(op: Operation, rule: Rule) -> None:

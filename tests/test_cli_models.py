@@ -73,8 +73,8 @@ def test_a_program_tells_what_became_of_the_model(tmp_path: Path) -> None:
     profile = program.profile()
     assert profile["makespan_us"] == pytest.approx(program.neff.simulated_us, abs=1e-3)
     assert {"bound", "pe_utilisation", "macs_on_machine", "engines", "dma", "cores"} <= set(profile)
-    with pytest.raises(CallerError, match="rules are not available"):
-        compile(path, rules="host nn.exp")
+    placed = compile(path, rules="host nn.exp")
+    assert [(op.name, op.reason) for op in placed.host_ops][1:] == [("exp", "rule line 1")]
     with pytest.raises(PassError, match="host"):
         compile(path, fallback="error")
 

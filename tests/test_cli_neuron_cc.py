@@ -95,7 +95,7 @@ def test_must_compile_forbids_the_host(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "text"),
-    [(("--rules", "r.txt"), "rules are not available")],
+    [(("--single-fusion-ratio-threshold", "2"), "from 0 to 1")],
 )
 def test_what_cannot_be_done_is_refused(words: tuple[str, ...], text: str, folder: Path) -> None:
     done = ranvier("compile", "b.onnx", *words, cwd=folder)

@@ -11,6 +11,7 @@ import pytest
 from xdsl.universe import Universe
 
 from ranvier.dialects.diagnostics import Code
+from ranvier.tools import support
 from ranvier.tools.errors_page import render
 from ranvier.tools.universe import UNIVERSE
 
@@ -22,6 +23,17 @@ def test_the_page_of_errors_is_what_the_enum_gives() -> None:
     assert (ROOT / "docs/errors.md").read_text() == render(), (
         "run python -m ranvier.tools.errors_page > docs/errors.md"
     )
+
+
+def test_the_page_of_operators_is_what_is_kept() -> None:
+    assert (ROOT / "docs/ops.md").read_text() == support.render(support.known()), (
+        "run python -m ranvier.tools.support > docs/ops.md"
+    )
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_operators_is_what_placing_their_examples_gives() -> None:
+    assert support.derive() == support.known(), "run python -m ranvier.tools.support > docs/ops.md"
 
 
 def test_every_code_has_a_number_of_its_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,14 @@ from dataclasses import dataclass, field
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from xdsl.context import Context
+from xdsl.dialects import get_all_dialects
 from xdsl.dialects.builtin import ModuleOp, NameLoc, NoneAttr, StringAttr, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
+from xdsl.parser import Parser
 
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
@@ -23,7 +27,7 @@ from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.operators import count_operators, host_ops
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
-from ranvier.passes.segment import segment
+from ranvier.passes.segment import reason_attribute, segment
 from ranvier.passes.segment.demotion import Thresholds
 from ranvier.passes.simplify_shapes import simplify_shapes
 
@@ -202,6 +206,165 @@ def test_small_segments_go_to_the_host_but_not_the_whole_graph():
     assert count_operators(whole).on_neuron == 1
 
 
+def reasons(module: ModuleOp) -> dict[str, str]:
+    return {op.name: op.code for op in host_ops(module)}
+
+
+def test_an_op_that_a_rule_forces_is_in_a_small_segment():
+    plan = [(False, 0, 0), (True, 0, 0), (False, 0, 0), (False, 0, 1)]
+    module = build(plan)
+    segment(module, ToyTarget(), rules='neuron name == "op0"', thresholds=Thresholds(2))
+    assert reasons(module) == {"op1": "RV0201"}
+
+
+def test_one_large_segment_leaves_the_others_on_the_host():
+    plan = [(False, 0, 0), (True, 0, 0), *[(False, 0, 1)] * 8]
+    for ratio, expected in ((0.6, {"op0": "RV0214", "op1": "RV0201"}), (0.9, {"op1": "RV0201"})):
+        module = build(plan)
+        segment(module, ToyTarget(), thresholds=Thresholds(single_fusion_ratio=ratio))
+        assert reasons(module) == expected
+
+
+@dataclass
+class WeighingTarget(ToyTarget):
+    """Moving a byte takes a second; the host takes `host` seconds for an op, the target one."""
+
+    host: float = 10.0
+
+    def host_cost(self, op: Operation) -> float:
+        return self.host
+
+    def transfer_cost(self, nbytes: int) -> float:
+        return float(nbytes)
+
+
+def test_an_op_between_host_ops_is_left_there_if_moving_costs_more():
+    """The segment of one op reads 16 bytes and writes 16: 32 seconds, to save `host - 1`."""
+    plan = [(True, 0, 0), (False, 0, 0), (True, 0, 0)]
+    for host, option, expected in ((32, True, 3), (34, True, 2), (32, False, 2)):
+        module = build(plan)
+        thresholds = Thresholds(weigh_transfers=option)
+        segment(module, WeighingTarget(host=host), thresholds=thresholds)
+        assert count_operators(module).host == expected
+    found = build(plan)
+    segment(found, WeighingTarget(host=32), thresholds=Thresholds(weigh_transfers=True))
+    assert [op.reason for op in host_ops(found) if op.code == "RV0213"] == [
+        "moving 32 bytes in and out takes 32000000.0 us, running on toy saves 31000000.0 us"
+    ]
+    with pytest.raises(PassError, match="no numbers for the host"):
+        segment(build(plan), ToyTarget(), thresholds=Thresholds(weigh_transfers=True))
+
+
+def test_a_rule_that_cannot_hold_is_an_error_that_says_why():
+    module = build([(True, 0, 0)])
+    with pytest.raises(PassError, match=r"rule line 1: nn\.erf at 'op0' .*: no instr") as caught:
+        segment(module, ToyTarget(), rules="neuron nn.erf")
+    assert caught.value.code is Code.RULE_IMPOSSIBLE
+
+
+def test_a_stated_reason_keeps_an_op_on_the_host():
+    module = build([(False, 0, 0), (False, 0, 0)])
+    op = list(main_block(module).ops)[1]
+    op.attributes[graph.REASON] = reason_attribute(Reason(Code.OP_COMPILE_FAILED, "it failed"))
+    segment(module, ToyTarget())
+    assert reasons(module) == {"op0": "RV0212"}
+
+
+def test_a_value_with_two_readers_and_an_op_with_equal_operands_cross_once():
+    """op0 feeds the host op and, twice, op2: one result of seg0, one argument of each reader."""
+    module = build([(False, 0, 0), (True, 0, 0), (False, 1, 1), (False, 0, 1)])
+    segment(module, ToyTarget())
+    module.verify()
+    for part in segments_of(module):
+        assert len(set(part.inputs)) == len(part.inputs)
+        assert len(set(part.yielded)) == len(part.yielded)
+
+
+def test_regions_and_effects_of_other_dialects():
+    """An op that captures values keeps them; ops with effects keep their order."""
+    text = """
+    func.func @main(%p: i1, %x: f32, %m: memref<f32>) -> f32 {
+      %a = arith.addf %x, %x : f32
+      memref.store %a, %m[] : memref<f32>
+      %b = "scf.if"(%p) ({
+        %c = arith.mulf %a, %x : f32
+        scf.yield %c : f32
+      }, {
+        scf.yield %x : f32
+      }) : (i1) -> f32
+      %d = memref.load %m[] : memref<f32>
+      %e = arith.addf %b, %d : f32
+      func.return %e : f32
+    }
+    """
+    ctx = Context()
+    for name, factory in get_all_dialects().items():
+        ctx.register_dialect(name, factory)
+    module = Parser(ctx, text).parse_module()
+
+    class Adder(ToyTarget):
+        def why_unsupported(self, op: Operation) -> Reason | None:
+            return None if op.name == "arith.addf" else Reason(Code.OP_NO_LOWERING, "no unit")
+
+    segment(module, Adder())
+    module.verify()
+    order = [op.name for op in module.walk()]
+    assert order.index("memref.store") < order.index("memref.load")
+    assert [part.label.data for part in segments_of(module)] == ["seg0", "host0", "seg1"]
+    branch = next(op for op in module.walk() if op.name == "scf.if")
+    assert len(branch.parent_op().inputs) == 4  # p, x, a and m
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_large_random_graphs(seed):
+    """2000 ops: complete, on their sides, deterministic, no more device segments than runs."""
+    random = np.random.default_rng(seed)
+    share = random.choice([0.01, 0.1, 0.5])
+    plan = [
+        (bool(random.random() < share), int(random.integers(40)), int(random.integers(40)))
+        for _ in range(2000)
+    ]
+    module, again = build(plan), build(plan)
+    ops = list(main_block(module).ops)[1:-1]
+    constants = constant_ops(main_block(module).ops)
+    live = needed(ops, main_block(module).last_op) - constants
+    bound = device_runs([op for op in ops if op in live])
+    segment(module, ToyTarget())
+    module.verify()
+    parts = segments_of(module)
+    placed = [(op, part.on_host) for part in parts for op in part.block.ops if op in live]
+    assert {op for op, _ in placed} == live
+    assert len(placed) == len(live)
+    assert all(on_host == isinstance(op, nn.ErfOp) for op, on_host in placed)
+    assert sum(not part.on_host for part in parts) == bound
+    segment(again, ToyTarget())
+    assert str(module) == str(again)
+
+
+def needed(ops: Sequence[Operation], end: Operation) -> set[Operation]:
+    """The ops that results depend on."""
+    found = {v.owner for v in end.operands}
+    for op in reversed(ops):
+        if op in found:
+            found |= {v.owner for v in op.operands}
+    return found & set(ops)
+
+
+def device_runs(ops: Sequence[Operation]) -> int:
+    """The most runs of device ops on any path, which no placement can undercut.
+
+    Per op, the most runs on a path that ends there: inside a run of the target, or after one.
+    """
+    runs: dict[SSAValue, tuple[bool, int]] = {}
+    for op in ops:
+        host = isinstance(op, nn.ErfOp)
+        read = [runs[v] for v in op.operands if v in runs] or [(True, 0)]
+        most = max(count + (after_host and not host) for after_host, count in read)
+        runs[op.results[0]] = (host, most)
+    return max((most for _, most in runs.values()), default=0)
+
+
 def test_forbidden_fallback_names_ops_reasons_and_places():
     module = build([(False, 0, 0), (True, 0, 0)])
     with pytest.raises(PassError, match=r"nn\.erf at 'op1' \(Erf\): no instruction") as caught:
@@ -216,8 +379,24 @@ def test_constants_are_not_asked_about():
 
 
 @pytest.mark.parametrize("period", [2, 1000])
-def test_fifty_thousand_ops_take_seconds(period):
-    module = build([(i % period == 0, i % 3, 1) for i in range(50_000)])
-    start = time.perf_counter()
-    segment(module, ToyTarget())
-    assert time.perf_counter() - start < 10
+def test_the_time_is_linear(period):
+    """Processor time, without the collector, as `timeit` measures: at most 11 times for 10 times.
+
+    The better of two runs, since other work on the machine only adds.
+    """
+
+    def seconds(count: int) -> float:
+        module = build([(i % period == 0, i % 3, 1) for i in range(count)])
+        gc.collect()
+        gc.disable()
+        try:
+            start = time.process_time()
+            segment(module, ToyTarget())
+            return time.process_time() - start
+        finally:
+            gc.enable()
+
+    small = min(seconds(5_000) for _ in range(2))
+    large = min(seconds(50_000) for _ in range(2))
+    assert large < 10
+    assert large <= 11 * small

@@ -155,10 +155,11 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 def read_rules_of(arguments: argparse.Namespace) -> str:
     """The text of `--rules`, checked before the model is read. Raises PassError with the place."""
-    from ranvier.passes.placement import read_rules, rules_text
+    if arguments.rules is None:
+        return ""
+    from ranvier.passes.apply_rules import checked_rules
 
-    read_rules(arguments.rules)
-    return rules_text(arguments.rules)
+    return checked_rules(arguments.rules)
 
 
 def check_flags(arguments: argparse.Namespace) -> None:

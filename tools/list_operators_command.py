@@ -1,20 +1,14 @@
 """`ranvier list-operators --framework X`: what of a framework runs on the machine, one per line.
 
-The list is derived: each operator's own examples go through import, legalization and placement,
-and an operator is listed if one of them needs no host.
+The list is found by placing examples of each operator; `support` has how, and keeps the result.
 """
 
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.tools.arguments import FRAMEWORKS
-from ranvier.tools.log import LOG
-
-EXAMPLES = {"ONNX": "ranvier.tools.onnx_operators"}
-"""Modules with a function `operators(target)`, by framework."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ranvier.passes.target import load_target
+    from ranvier.tools.support import TARGETS, known, operators_on
 
-    target = load_target(arguments.target)
-    if arguments.framework not in EXAMPLES:
+    if arguments.target not in TARGETS:
+        raise CallerError(
+            Code.TARGET_UNKNOWN,
+            f"unknown target '{arguments.target}'; operators are known of: {', '.join(TARGETS)}",
+        )
+    names = operators_on(arguments.framework, arguments.target)
+    if names is None:
         raise CallerError(
             Code.MODEL_UNSUPPORTED,
-            f"models of {arguments.framework} are not readable; readable: {', '.join(EXAMPLES)}",
+            f"models of {arguments.framework} are not readable; readable: "
+            f"{', '.join(known()['frameworks'])}",
         )
-    LOG.info("compiling the examples of each operator of %s", arguments.framework)
-    for name in import_module(EXAMPLES[arguments.framework]).operators(target):
+    for name in names:
         print(name)
     return 0

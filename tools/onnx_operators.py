@@ -9,7 +9,7 @@ operands constant if the import alone turns it into ops that the target has.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,34 +18,58 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, defs, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.utils.exceptions import PassFailedException
 
-from ranvier.backend.reference import main_of
 from ranvier.dialects.diagnostics import CodedError
-from ranvier.dialects.interfaces import ReferenceSemantics
 from ranvier.importers.registry import import_model
-from ranvier.passes.analysis.dataflow import constant_ops
-from ranvier.passes.pipelines import Placing, placement_pipeline, run_pipeline
 from ranvier.passes.target import Target
+from ranvier.tools.support import Support, host_reasons_on
 
 REPLACED = (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE)
 """Element types that ONNX's examples have where models mostly have f32."""
 
 
-def operators(target: Target) -> list[str]:
-    """The operators of ONNX's default domain that need no host in some form, sorted."""
-    return sorted(forms_on(target))
+def support(targets: Sequence[Target]) -> Support:
+    """What becomes of each operator of ONNX's default domain, and of the ops that it imports as."""
+    found = Support()
+    for name, _, module, constant in forms():
+        found.add(name, module, targets, constant=constant)
+    return found
 
 
 def forms_on(target: Target) -> dict[str, ModelProto]:
     """A form that needs no host of each operator that has one."""
     found: dict[str, ModelProto] = {}
+    for name, form, module, constant in forms():
+        if name not in found and not isinstance(module, str):
+            if not host_reasons_on(target, module, constant=constant):
+                found[name] = form
+    return found
+
+
+def forms() -> Iterator[tuple[str, ModelProto, ModuleOp | str, bool]]:
+    """Operator, model and its module, or why it has none, of each form of each example.
+
+    The last says whether all operands are constant.
+    """
     with TemporaryDirectory(prefix="ranvier-") as folder:
         path = Path(folder) / "example.onnx"
         for name, model, inputs in examples():
-            if name not in found and (form := form_on(target, model, inputs, path)) is not None:
-                found[name] = form
-    return found
+            for constant, form in (
+                (False, model),
+                (False, with_floats(model)),
+                (False, with_constants(model, inputs, first=1)),
+                (True, with_constants(model, inputs, first=0)),
+            ):
+                if form is not None:
+                    path.write_bytes(form.SerializeToString())
+                    yield name, form, imported(path), constant
+
+
+def imported(path: Path) -> ModuleOp | str:
+    try:
+        return import_model([path], framework="ONNX")
+    except CodedError as error:
+        return f"{error.code.number}: {error}"
 
 
 def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
@@ -59,23 +83,6 @@ def examples() -> Iterator[tuple[str, ModelProto, list[Any]]]:
         node: NodeProto = case.model.graph.node[0]
         if node.domain in ("", "ai.onnx"):
             yield node.op_type, case.model, list(case.data_sets[0][0])
-
-
-def form_on(target: Target, model: ModelProto, inputs: list[Any], path: Path) -> ModelProto | None:
-    """The first form of an example that needs no host, or None. `path` is written to."""
-    floats = with_floats(model)
-    for constant, form in (
-        (False, model),
-        (False, floats),
-        (False, with_constants(model, inputs, first=1)),
-        (False, floats and with_constants(floats, inputs, first=1)),
-        (True, with_constants(model, inputs, first=0)),
-    ):
-        if form is not None:
-            path.write_bytes(form.SerializeToString())
-            if runs_on(target, path, constant=constant):
-                return form
-    return None
 
 
 def with_floats(model: ModelProto) -> ModelProto | None:
@@ -107,25 +114,3 @@ def with_constants(model: ModelProto, inputs: list[Any], *, first: int) -> Model
             values = values.astype(np.float32)  # `with_floats` declared it so
         form.graph.initializer.append(numpy_helper.from_array(values, info.name))
     return form
-
-
-def runs_on(target: Target, path: Path, *, constant: bool) -> bool:
-    """Whether a model compiles without the host. A constant one must import into what runs."""
-    try:
-        module = import_model([path], framework="ONNX")
-        if constant and not all_supported(module, target):
-            return False
-        run_pipeline(module, placement_pipeline(target.name, placing=Placing(fallback="error")))
-    except (CodedError, PassFailedException):
-        return False
-    return True
-
-
-def all_supported(module: ModuleOp, target: Target) -> bool:
-    """Whether the target would run each op of a model of constants, if it were not folded."""
-    ops = main_of(module).body.block.ops
-    return all(
-        target.why_unsupported(op) is None
-        for op in constant_ops(ops)
-        if isinstance(op, ReferenceSemantics) and op.operands
-    )

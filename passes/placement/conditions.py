@@ -126,7 +126,7 @@ class Subject:
 
     def _attribute(self, path: str) -> Sequence[Value]:
         first, *rest = path.split(".")
-        attribute = self.op.properties.get(first) or self.op.attributes.get(first)
+        attribute = self.op.properties.get(first, self.op.attributes.get(first))
         for key in rest:
             data = attribute.data if isinstance(attribute, DictionaryAttr) else {}
             attribute = data.get(key)

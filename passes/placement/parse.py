@@ -93,7 +93,8 @@ def _unexpected(error: UnexpectedInput, text: str, source: str) -> str:
     terminals: set[str] = set()
     if isinstance(error, UnexpectedToken):
         terminals = set(error.accepts or error.expected)
-        got = repr(str(error.token)).replace("'\\n'", "the end of the line")
+        ends = error.token.type in ("_END", "$END")
+        got = "the end of the rule" if ends else f"'{error.token}'"
     elif isinstance(error, UnexpectedCharacters):
         terminals = error.allowed or set()
         got = repr(error.char)
@@ -149,7 +150,7 @@ class _Reader:
         return Comparison(field, operator, value)
 
     def _check_pattern(self, value: Value, token: Any) -> None:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or token.type != "STRING":
             self._fail(token, "a regular expression is a string in quotes")
         try:
             re.compile(value)
@@ -190,7 +191,7 @@ class _Reader:
 
     def _dtype(self, word: str, token: Any) -> str:
         name = DTYPES.get(word, word)
-        if not re.fullmatch(r"(bf16|tf32|f\w+|[su]?i\d+|index|complex\w*)", name):
+        if not re.fullmatch(r"(bf16|tf32|f\d\w*|[su]?i\d+|index|complex\w*)", name):
             near = did_you_mean(name, sorted({*DTYPES, *DTYPES.values()}))
             self._fail(token, f"no element type '{word}'{near}")
         return name

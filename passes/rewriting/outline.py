@@ -70,11 +70,14 @@ class Outliner:
         """The values of other groups among `values` and behind floating ones."""
         foreign: set[SSAValue] = set()
         pending = list(values)
+        seen: set[Operation] = set()
         while pending:
             value = pending.pop()
             owner = value.owner
             if owner in self._floating and isinstance(owner, Operation):
-                pending.extend(owner.operands)
+                if owner not in seen:
+                    seen.add(owner)
+                    pending.extend(owner.operands)
             elif isinstance(owner, Operation) and self.placed.get(owner, index) != index:
                 foreign.add(value)
         return foreign

@@ -53,8 +53,9 @@ from ranvier.passes.analysis.operators import (
     heavy_host_work,
     host_ops,
 )
+from ranvier.passes.apply_rules import checked_rules
 from ranvier.passes.pipelines import Placing, default_pipeline, parse_pipeline, run_passes
-from ranvier.passes.placement import Rules, rules_text
+from ranvier.passes.placement import Rules
 from ranvier.passes.target import load_target
 from ranvier.restore import lower_or_restore
 
@@ -367,7 +368,7 @@ def compile(
         tuple(fast_math),
         fallback=fallback,
         saturate_infinity=saturate_infinity,
-        rules=rules_text(rules),
+        rules=checked_rules(rules),
     )
     handle, name = tempfile.mkstemp(prefix="ranvier-", suffix=".neff")
     os.close(handle)
