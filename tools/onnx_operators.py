@@ -54,10 +54,12 @@ def forms() -> Iterator[tuple[str, ModelProto, ModuleOp | str, bool]]:
     with TemporaryDirectory(prefix="ranvier-") as folder:
         path = Path(folder) / "example.onnx"
         for name, model, inputs in examples():
+            floats = with_floats(model)
             for constant, form in (
                 (False, model),
-                (False, with_floats(model)),
+                (False, floats),
                 (False, with_constants(model, inputs, first=1)),
+                (False, floats and with_constants(floats, inputs, first=1)),
                 (True, with_constants(model, inputs, first=0)),
             ):
                 if form is not None:
