@@ -19,7 +19,38 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from ranvier.importers.torch import (
+    attention,
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
+from ranvier.importers.torch.call import HANDLERS
+from ranvier.importers.torch.graph import import_torchscript
 from ranvier.importers.torch.model import Imported
+from ranvier.importers.torch.program import FxImporter, import_exported, imported
+
+# The families enter their handlers as they are loaded.
+FAMILIES = (
+    attention,
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
 
 
 def import_program(exported: ExportedProgram, *, name: str = "model") -> Imported:
@@ -28,7 +59,7 @@ def import_program(exported: ExportedProgram, *, name: str = "model") -> Importe
     In-place ops of the program are undone, buffers and inputs that it changes are results of the
     module (`Imported.mutations`). Dynamic dimensions are refused.
     """
-    raise NotImplementedError
+    return import_exported(exported, name)
 
 
 def import_nodes(
@@ -46,7 +77,14 @@ def import_nodes(
     it returns, named as the nodes. `state` gives tensors of parameters, buffers and constants;
     those of `get_attr` nodes are found without it. Raises ModelImportError.
     """
-    raise NotImplementedError
+    run = FxImporter(name)
+    for node in inputs:
+        run.env[node] = run.importer.argument(node.name, run.importer.fake(node.meta["val"]))
+    for node, tensor in state.items():
+        run.env[node] = run.state(tensor, str(node.target))
+    run.run([node for node in nodes if node not in run.env])
+    results = [run.output(node.name, run.env[node]) for node in outputs]
+    return imported(run, name, [node.name for node in inputs], results)
 
 
 def import_graph(
@@ -59,4 +97,9 @@ def import_graph(
 
     The examples give shapes and element types, and are never read.
     """
-    raise NotImplementedError
+    return import_torchscript(script, example_inputs, name)
+
+
+def known_ops() -> list[str]:
+    """Ops of PyTorch with a handler, `aten::add` and the like; others may have a definition."""
+    return sorted(f"aten::{name}" for name in HANDLERS)

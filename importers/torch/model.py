@@ -14,11 +14,13 @@ from ranvier.dialects.diagnostics import Reason
 class Output:
     """One leaf of what the model returns.
 
-    Either the result of `@main` called `name`, or a value that the model fixes: a number, None.
+    The result of `@main` called `name`, or that of the node `foreign`, or a value that the model
+    fixes: a number, None.
     """
 
     name: str | None
     constant: object = None
+    foreign: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,5 @@ class Imported:
     mutations: tuple[Mutation, ...] = ()
     foreign: Mapping[str, Reason] = field(default_factory=dict[str, Reason])
     """Nodes that no module holds, as their shapes depend on values, by name."""
-    weights: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Symbol of each weight of the module -> name in the model's state dict."""
     nodes: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name in a location -> name of the node in the framework's graph."""

@@ -1,0 +1,2 @@
+def import_torchscript(script, example_inputs, name):
+    raise NotImplementedError

@@ -1,0 +1,513 @@
+"""Import calls of PyTorch's ops one by one, whichever graph they come from.
+
+Every call runs on fake tensors first: that gives result types, and tells by their memory which
+results are views. An op that writes to its operand is its counterpart that does not, and a write.
+What has no handler is imported by PyTorch's own definition of it, else it becomes `nn.opaque`. What
+no tensor of `nn` holds belongs to the framework: the call is *foreign*.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.utils import _pytree as pytree
+from xdsl.dialects.builtin import LocationAttr
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import TensorOp, element_of, shape_of
+from ranvier.importers.builder import ModuleBuilder, hint
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.torch.call import HANDLERS, Call, NotInNn
+from ranvier.importers.torch.definition import Definition, definition_of
+from ranvier.importers.torch.opaque import import_opaque
+from ranvier.importers.torch.types import array_of, op_location, tensor_of, tensor_type
+from ranvier.importers.torch.variable import SharedMemory, Variable
+
+LOG = logging.getLogger("ranvier")
+
+UNKNOWN_RESULT = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+    NotImplementedError,
+)
+RANDOM = torch.Tag.nondeterministic_seeded
+
+
+@dataclass
+class Foreign:
+    """A value that the framework must compute; `fake` says of which type, if that is known."""
+
+    name: str
+    fake: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call stands: its node's name in the graph, its name in locations, its source."""
+
+    node: str
+    name: str
+    trace: str = ""
+
+    def location(self, op: str) -> LocationAttr:
+        return op_location(self.name, op, self.trace)
+
+
+class OpImporter:
+    """The module under construction, and what is known of the framework's values."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.builder = ModuleBuilder({})
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.foreign: dict[str, Reason] = {}
+        self.read_outside: dict[str, Variable] = {}
+        """What foreign calls read, by name: further results of the module."""
+        self.names: dict[SSAValue, str] = {}
+        self.places: dict[str, str] = {}
+        self.state_names: dict[str, str] = {}
+        self._arguments: dict[str, Variable] = {}
+        self._states: dict[object, Variable | Foreign] = {}
+        self._kept: list[torch.Tensor] = []  # places of dead tensors would be used again
+
+    # -- Values from outside ------------------------------------------------------------------
+
+    def argument(self, name: str, fake: torch.Tensor) -> Variable:
+        """A further argument of `@main`."""
+        type = tensor_type(fake)
+        if type is None:
+            raise self.error(
+                Code.INPUT_TYPE,
+                f"input '{name}' is a tensor of {fake.dtype}, {list(fake.shape)}, {fake.layout}; "
+                "dense tensors of static shape and real numbers are compiled",
+            )
+        value = self.builder.block.insert_arg(type, len(self.builder.block.args))
+        self.builder.inputs[name] = value
+        hint(value, name)
+        variable = Variable(value, fake)
+        self._arguments[name] = variable
+        return variable
+
+    def fake(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A fake tensor of the importer's own, with the type and the strides of a tensor."""
+        if any(type(size) is not int for size in tensor.shape):
+            return tensor
+        with self.mode, torch.no_grad():
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+
+    def state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
+        """A parameter, a buffer or a constant: one variable however often it is named."""
+        place = (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype)
+        if (known := self._states.get(place)) is None:
+            known = self._states[place] = self.new_state(tensor, name)
+            self._kept.append(tensor)
+        return known
+
+    def new_state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
+        with self.mode, torch.no_grad():
+            fake = self.mode.from_tensor(tensor.detach())
+        if tensor_type(fake) is None or tensor.device.type != "cpu":
+            self.foreign[name] = Reason(
+                Code.OP_ELEMENT_TYPE,
+                f"no tensor of nn holds {tensor.dtype} ({tensor.layout}, on {tensor.device})",
+            )
+            return Foreign(name, fake)
+        value = self.builder.constant(array_of(tensor), name)
+        return Variable(value, fake)
+
+    # -- Calls --------------------------------------------------------------------------------
+
+    def call(
+        self, op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], place: Place
+    ) -> Any:
+        """The results of a call, in its structure: variables, foreign values, Python values.
+
+        Raises ModelImportError for what would give wrong results.
+        """
+        given = self.taken_in(bound(op, args, kwargs))
+        if outside := [leaf for leaf in leaves(given) if isinstance(leaf, Foreign)]:
+            reason = f"it reads '{outside[0].name}', which is not in nn"
+            return self.leave(op, given, place, Reason(Code.OP_OPERAND, reason))
+        if op.name() in WITHOUT_EFFECT:
+            return None
+        written = [arg.name for arg in op._schema.arguments if writes(arg)]
+        if not written:
+            return self.results(op, given, place)
+        target = given[written[0]]
+        pure = counterpart(op)
+        if pure is None or written != ["self"] or not isinstance(target, Variable):
+            raise self.unshared(op, place)
+        (result,) = leaves(self.results(pure, matching(pure, given), place))
+        return self.assign(target, result, op, place)
+
+    def assign(self, target: Variable, result: Any, op: OpOverload, place: Place) -> Variable:
+        """Write the result of an op to its operand, in the operand's own type."""
+        if not isinstance(result, Variable) or result.fake.shape != target.fake.shape:
+            raise self.unshared(op, place)
+        call = Call(
+            op.name(), "", {}, {}, target.fake, self.builder, place.location(base_name(op))
+        )
+        try:
+            value = call.cast(result.read(self.appender(place)))
+            target.write(value, self.appender(place), call.constant)
+        except SharedMemory:
+            raise self.unshared(op, place) from None
+        return target
+
+    def results(self, op: OpOverload, given: Mapping[str, Any], place: Place) -> Any:
+        """The results of an op that writes nothing."""
+        values = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
+        if not values and (known := self.evaluated(op, given, [], place)) is not None:
+            return known
+        try:
+            result = self.run_fake(op, given)
+        except UNKNOWN_RESULT as error:
+            constants = self.constants(values)
+            if constants is not None:
+                if (known := self.evaluated(op, given, constants, place)) is not None:
+                    return known
+            reason = f"its result depends on values, or is not inferred: {first_line(error)}"
+            return self.leave(op, given, place, Reason(Code.SHAPE_UNKNOWN, reason))
+        flat, structure = pytree.tree_flatten(result)
+        tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
+        if any(tensor_type(leaf) is None for leaf in tensors):
+            reason = f"no tensor of nn holds its result of {tensors[0].dtype}"
+            return self.leave(op, given, place, Reason(Code.OP_ELEMENT_TYPE, reason), result)
+        if not tensors:
+            return result
+        built = iter(self.build(op, given, result, tensors, place))
+        wrapped = [
+            self.variable(next(built), leaf, values, place)
+            if isinstance(leaf, torch.Tensor)
+            else leaf
+            for leaf in flat
+        ]
+        return pytree.tree_unflatten(wrapped, structure)
+
+    def variable(
+        self,
+        value: SSAValue | None,
+        fake: torch.Tensor,
+        operands: Sequence[Variable],
+        place: Place,
+    ) -> Variable | Foreign:
+        """A result; it is a view of the operand whose memory it shares."""
+        if value is None:
+            return Foreign(place.name, None)
+        storage = fake.untyped_storage()._cdata
+        source = next((each for each in operands if each.storage() == storage), None)
+        if source is not None and fake is source.fake:
+            return source
+        return Variable(value, fake, source)
+
+    def build(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        result: Any,
+        tensors: Sequence[torch.Tensor],
+        place: Place,
+    ) -> Sequence[SSAValue | None]:
+        """The results as SSA values: by a handler, by PyTorch's definition, or opaque."""
+        location = place.location(base_name(op))
+        arguments = self.read(given, place)
+        call = Call(
+            short_name(op), op._overloadname, arguments, fakes(given), result, self.builder, location
+        )
+        self.places[place.name] = place.node
+        mark = self.builder.mark()
+        for attempt in (self.handled, self.defined):
+            try:
+                values = attempt(op, call, given, place)
+                check_types(values, tensors)
+                return values
+            except (NotInNn, VerifyException, SharedMemory) as error:
+                self.builder.roll_back(mark)
+                LOG.debug("%s: %s: %s", place.name, op, error)
+        return import_opaque(op, call, tensors)
+
+    def handled(
+        self, op: OpOverload, call: Call, given: Mapping[str, Any], place: Place
+    ) -> Sequence[SSAValue | None]:
+        if op.namespace != "aten" or (handler := HANDLERS.get(call.op)) is None:
+            raise NotInNn("it has no handler")
+        values = handler(call)
+        return [values] if isinstance(values, SSAValue) else values
+
+    def defined(
+        self, op: OpOverload, call: Call, given: Mapping[str, Any], place: Place
+    ) -> Sequence[SSAValue | None]:
+        """The results by PyTorch's definition of the op, if all of that is in `nn`."""
+        definition = definition_of(op, fakes(given), self.mode)
+        if definition is None or RANDOM in op.tags:
+            raise NotInNn("PyTorch has no definition of it")
+        values = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
+        inner = Inner(self, definition, place, call)
+        return [
+            leaf.read(self.appender(place)) if isinstance(leaf, Variable) else None
+            for leaf in inner.run(values)
+        ]
+
+    # -- What the model fixes -----------------------------------------------------------------
+
+    def constants(self, values: Sequence[Variable]) -> list[Array] | None:
+        """The arrays of tensors if the model fixes all of them."""
+        arrays = [self.builder.constant_of(value.read(self.builder.append)) for value in values]
+        known = [array for array in arrays if array is not None]
+        return known if len(known) == len(arrays) else None
+
+    def evaluated(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        constants: Sequence[Array],
+        place: Place,
+    ) -> Any:
+        """What PyTorch computes for operands that the model fixes; None for random numbers.
+
+        Results that a handler makes without their bytes, such as zeros, are left to it.
+        """
+        if RANDOM in op.tags or (not constants and short_name(op) in HANDLERS):
+            return None
+        arrays = iter(constants)
+        real = {
+            name: pytree.tree_map(
+                lambda leaf: tensor_of(next(arrays)) if isinstance(leaf, Variable) else leaf, value
+            )
+            for name, value in given.items()
+        }
+        with torch.no_grad():
+            results = apply(op, real)
+        location = place.location(base_name(op))
+
+        def constant(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return leaf
+            value = self.builder.constant(array_of(leaf), place.node, location)
+            return Variable(value, self.fake(leaf))
+
+        leaves_ = [leaf for leaf in leaves(results) if isinstance(leaf, torch.Tensor)]
+        if any(tensor_type(leaf) is None for leaf in leaves_):
+            return None
+        return pytree.tree_map(constant, results)
+
+    # -- Foreign calls ------------------------------------------------------------------------
+
+    def leave(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        place: Place,
+        reason: Reason,
+        result: Any = None,
+    ) -> Any:
+        """Leave a call to the framework: what it reads are results of the module."""
+        if any(writes(arg) for arg in op._schema.arguments):
+            raise self.error(
+                Code.MODEL_UNSUPPORTED,
+                f"'{place.name}' ({base_name(op)}) writes to a tensor and is not in nn: "
+                f"{reason.text}",
+            )
+        self.foreign[place.node] = reason
+        for leaf in leaves(given):
+            if isinstance(leaf, Variable):
+                value = leaf.read(self.appender(place))
+                self.read_outside[self.names.setdefault(value, place.node)] = leaf
+        if result is None:
+            count = len(op._schema.returns)
+            return (Foreign(place.node, None),) * count if count > 1 else Foreign(place.node, None)
+        return pytree.tree_map(
+            lambda leaf: Foreign(place.node, leaf) if isinstance(leaf, torch.Tensor) else leaf,
+            result,
+        )
+
+    def taken_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Foreign values of a known type as arguments of `@main`."""
+
+        def take(leaf: Any) -> Any:
+            if not isinstance(leaf, Foreign) or leaf.fake is None or tensor_type(leaf.fake) is None:
+                return leaf
+            return self._arguments.get(leaf.name) or self.argument(leaf.name, self.fake(leaf.fake))
+
+        return {name: pytree.tree_map(take, value) for name, value in given.items()}
+
+    # -- Small parts --------------------------------------------------------------------------
+
+    def run_fake(self, op: OpOverload, given: Mapping[str, Any]) -> Any:
+        with self.mode, torch.no_grad():
+            return apply(op, fakes(given))
+
+    def read(self, given: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        """Arguments with SSA values in place of variables."""
+        append = self.appender(place)
+        try:
+            return {
+                name: pytree.tree_map(
+                    lambda leaf: leaf.read(append) if isinstance(leaf, Variable) else leaf, value
+                )
+                for name, value in given.items()
+            }
+        except SharedMemory:
+            raise self.error(
+                Code.MODEL_UNSUPPORTED,
+                f"'{place.name}' reads a view of memory that was written to after the view was "
+                "taken; copy the tensor before writing to it",
+            ) from None
+
+    def appender(self, place: Place) -> Callable[[TensorOp], SSAValue]:
+        location = place.location("aten::copy_")
+        return lambda op: self.builder.append(op, location)
+
+    def unshared(self, op: OpOverload, place: Place) -> ModelImportError:
+        return self.error(
+            Code.MODEL_UNSUPPORTED,
+            f"'{place.name}' ({base_name(op)}) writes to a tensor in a way that has no counterpart "
+            "without a write; use an op that returns a new tensor",
+        )
+
+    def error(self, code: Code, text: str) -> ModelImportError:
+        return ModelImportError(code, f"{self.model}: {text}")
+
+
+class Inner:
+    """Runs PyTorch's definition of an op: its calls carry the location of the one call."""
+
+    def __init__(
+        self, importer: OpImporter, definition: Definition, place: Place, call: Call
+    ) -> None:
+        self.importer = importer
+        self.definition = definition
+        self.place = place
+        self.call = call
+
+    def run(self, values: Sequence[Variable]) -> list[Any]:
+        """The results of the definition, on operands in the order of its inputs."""
+        env: dict[torch.fx.Node, Any] = dict(zip(self.definition.inputs, values, strict=True))
+        for node in self.definition.calls:
+            args = torch.fx.node.map_arg(node.args, env.__getitem__)
+            kwargs = torch.fx.node.map_arg(node.kwargs, env.__getitem__)
+            env[node] = self.step(node, args, kwargs)
+        return [env.get(node) if node is not None else None for node in self.definition.outputs]
+
+    def step(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.op == "get_attr":
+            return self.importer.new_state(self.definition.constant(node), str(node.target))
+        if not isinstance(node.target, OpOverload):
+            return node.target(*args, **kwargs)  # pyright: ignore
+        given = bound(node.target, args, kwargs)
+        if any(writes(arg) for arg in node.target._schema.arguments):
+            raise NotInNn("its definition writes to a tensor")
+        result = self.importer.run_fake(node.target, given)
+        tensors = [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
+        call = Call(
+            short_name(node.target),
+            node.target._overloadname,
+            self.importer.read(given, self.place),
+            fakes(given),
+            result,
+            self.importer.builder,
+            self.call.location,
+        )
+        values = self.importer.handled(node.target, call, given, self.place)
+        check_types(values, tensors)
+        flat, structure = pytree.tree_flatten(result)
+        own = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
+        built = iter(values)
+        wrapped = [self.importer.variable(next(built), leaf, own, self.place) for leaf in flat]
+        return pytree.tree_unflatten(wrapped, structure)
+
+
+WITHOUT_EFFECT = {
+    "aten::_assert_tensor_metadata",
+    "aten::_assert_async.msg",
+    "aten::_assert_scalar",
+    "aten::sym_constrain_range",
+    "aten::sym_constrain_range_for_size",
+}
+
+
+def bound(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by the names of the schema, defaults filled in."""
+    arguments = op._schema.arguments
+    given: dict[str, Any] = {arg.name: arg.default_value for arg in arguments}
+    given |= zip((arg.name for arg in arguments), args, strict=False)
+    return given | dict(kwargs)
+
+
+def apply(op: OpOverload, given: Mapping[str, Any]) -> Any:
+    """Run an op on arguments by name."""
+    arguments = op._schema.arguments
+    args = [given[arg.name] for arg in arguments if not arg.kwarg_only]
+    return op(*args, **{arg.name: given[arg.name] for arg in arguments if arg.kwarg_only})
+
+
+def fakes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with fake tensors in place of variables."""
+    return {
+        name: pytree.tree_map(
+            lambda leaf: leaf.fake if isinstance(leaf, Variable) else leaf, value
+        )
+        for name, value in given.items()
+    }
+
+
+def leaves(tree: Any) -> list[Any]:
+    return pytree.tree_leaves(tree)
+
+
+def writes(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def base_name(op: OpOverload) -> str:
+    """`aten::add`"""
+    return op._schema.name
+
+
+def short_name(op: OpOverload) -> str:
+    """`add`; with its namespace where that is not aten."""
+    return op._schema.name.removeprefix("aten::")
+
+
+def counterpart(op: OpOverload) -> OpOverload | None:
+    """The op of the same overload that writes nothing: `add.Tensor` for `add_.Tensor`."""
+    name = op._schema.name.rpartition("::")[2]
+    packet = getattr(getattr(torch.ops, op.namespace), name.removesuffix("_"), None)
+    if not name.endswith("_") or packet is None:
+        return None
+    return getattr(packet, op._overloadname or "default", None)
+
+
+def matching(op: OpOverload, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of one op as far as another has them."""
+    return {arg.name: given.get(arg.name, arg.default_value) for arg in op._schema.arguments}
+
+
+def check_types(values: Sequence[SSAValue | None], tensors: Sequence[torch.Tensor]) -> None:
+    """Raises NotInNn unless the values have the types that PyTorch infers."""
+    if len(values) != len(tensors):
+        raise NotInNn(f"{len(values)} results, PyTorch has {len(tensors)}")
+    for value, fake in zip(values, tensors, strict=True):
+        if value is not None and value.type != (type := tensor_type(fake)):
+            raise NotInNn(
+                f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}"
+            )
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
