@@ -35,6 +35,7 @@ class Code(Enum):
     WEIGHT_INVALID = ("RV0118", "write the weights file again")
     MODEL_EMPTY = ("RV0119", "export a model with at least one output")
     FALLBACK_FORBIDDEN = ("RV0120", "allow host execution, or change the listed ops")
+    TRACE_MISMATCH = ("RV0150", "relax `check_tolerance`, or make the model deterministic")
     PROVIDER_MISSING = ("RV0121", "install the package that runs the framework's op")
 
     OP_NO_LOWERING = ("RV0201", "the target has no instruction sequence for this op")

@@ -86,14 +86,18 @@ class Options:
                 Code.OPTION_INVALID,
                 f"{self.target} pipelines have 1 to {target.max_cores} cores, got {self.cores}",
             )
-        f32 = MACHINES[self.target].pe_f32_passes is not None if self.target in MACHINES else True
         return default_pipeline(
             self.target,
             cores=self.cores,
-            mode=cast_mode(self.fast_math, self.fp32_cast, f32),
+            mode=self.cast_mode(),
             minimum_size=self.minimum_size,
             fallback=self.fallback,
         )
+
+    def cast_mode(self) -> str:
+        """The `mode` of `cast-bf16`. Raises CallerError for a bad option."""
+        f32 = MACHINES[self.target].pe_f32_passes is not None if self.target in MACHINES else True
+        return cast_mode(self.fast_math, self.fp32_cast, f32)
 
     def flags(self) -> list[str]:
         """The options that shape the program, in canonical form: part of the file."""
