@@ -35,7 +35,7 @@ from ranvier.importers.torch import (
 from ranvier.importers.torch.call import HANDLERS
 from ranvier.importers.torch.graph import import_torchscript
 from ranvier.importers.torch.model import Imported
-from ranvier.importers.torch.program import FxImporter, import_exported, imported
+from ranvier.importers.torch.program import FxImporter, import_exported
 
 # The families enter their handlers as they are loaded.
 FAMILIES = (
@@ -83,8 +83,8 @@ def import_nodes(
     for node, tensor in state.items():
         run.env[node] = run.state(tensor, str(node.target))
     run.run([node for node in nodes if node not in run.env])
-    results = [run.output(node.name, run.env[node]) for node in outputs]
-    return imported(run, name, [node.name for node in inputs], results)
+    results = [run.importer.output(node.name, run.env[node]) for node in outputs]
+    return run.importer.finish([node.name for node in inputs], results)
 
 
 def import_graph(

@@ -258,9 +258,7 @@ def import_where(call: Call) -> SSAValue:
 
 @torch_op("masked_fill")
 def import_masked_fill(call: Call) -> SSAValue:
-    return call.build(
-        nn.SelectOp(call.tensor("mask"), call.operand("value"), call.operand("self"))
-    )
+    return call.build(nn.SelectOp(call.tensor("mask"), call.operand("value"), call.operand("self")))
 
 
 @torch_op("threshold")
@@ -351,4 +349,3 @@ def import_dropout(call: Call) -> list[SSAValue | None]:
     if call.get("train", False) and call["p"] != 0:
         call.refuse("it is random in training mode")
     return [call.tensor("input"), *([None] if call.op == "native_dropout" else [])]
-

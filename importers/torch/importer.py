@@ -15,12 +15,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-    UnsupportedOperatorException,
-)
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import SSAValue
@@ -33,19 +28,30 @@ from ranvier.importers.builder import ModuleBuilder, hint
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch.call import HANDLERS, Call, NotInNn
 from ranvier.importers.torch.definition import Definition, definition_of
+from ranvier.importers.torch.model import Imported, Mutation, Output
 from ranvier.importers.torch.opaque import import_opaque
+from ranvier.importers.torch.schema import (
+    WITHOUT_EFFECT,
+    apply,
+    base_name,
+    bound,
+    counterpart,
+    leaves,
+    matching,
+    short_name,
+    unused_results,
+    writes,
+)
 from ranvier.importers.torch.types import array_of, op_location, tensor_of, tensor_type
 from ranvier.importers.torch.variable import SharedMemory, Variable
 
 LOG = logging.getLogger("ranvier")
 
-UNKNOWN_RESULT = (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedOperatorException,
-    NotImplementedError,
-)
 RANDOM = torch.Tag.nondeterministic_seeded
+
+
+class NotFunctional(ModelImportError):
+    """Writes to shared memory that have no counterpart without a write."""
 
 
 @dataclass
@@ -63,6 +69,8 @@ class Place:
     node: str
     name: str
     trace: str = ""
+    unused: frozenset[int] = frozenset()
+    """Results that nothing reads, by position."""
 
     def location(self, op: str) -> LocationAttr:
         return op_location(self.name, op, self.trace)
@@ -76,11 +84,8 @@ class OpImporter:
         self.builder = ModuleBuilder({})
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.foreign: dict[str, Reason] = {}
-        self.read_outside: dict[str, Variable] = {}
-        """What foreign calls read, by name: further results of the module."""
-        self.names: dict[SSAValue, str] = {}
         self.places: dict[str, str] = {}
-        self.state_names: dict[str, str] = {}
+        self._results: dict[str, SSAValue] = {}
         self._arguments: dict[str, Variable] = {}
         self._states: dict[object, Variable | Foreign] = {}
         self._kept: list[torch.Tensor] = []  # places of dead tensors would be used again
@@ -105,7 +110,7 @@ class OpImporter:
 
     def fake(self, tensor: torch.Tensor) -> torch.Tensor:
         """A fake tensor of the importer's own, with the type and the strides of a tensor."""
-        if any(type(size) is not int for size in tensor.shape):
+        if tensor_type(tensor) is None:
             return tensor
         with self.mode, torch.no_grad():
             return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
@@ -159,9 +164,7 @@ class OpImporter:
         """Write the result of an op to its operand, in the operand's own type."""
         if not isinstance(result, Variable) or result.fake.shape != target.fake.shape:
             raise self.unshared(op, place)
-        call = Call(
-            op.name(), "", {}, {}, target.fake, self.builder, place.location(base_name(op))
-        )
+        call = Call(op.name(), "", {}, {}, target.fake, self.builder, place.location(base_name(op)))
         try:
             value = call.cast(result.read(self.appender(place)))
             target.write(value, self.appender(place), call.constant)
@@ -176,12 +179,12 @@ class OpImporter:
             return known
         try:
             result = self.run_fake(op, given)
-        except UNKNOWN_RESULT as error:
+        except Exception as error:  # ops raise what they like where they need values
             constants = self.constants(values)
             if constants is not None:
                 if (known := self.evaluated(op, given, constants, place)) is not None:
                     return known
-            reason = f"its result depends on values, or is not inferred: {first_line(error)}"
+            reason = f"its result is not known without values: {first_line(error)}"
             return self.leave(op, given, place, Reason(Code.SHAPE_UNKNOWN, reason))
         flat, structure = pytree.tree_flatten(result)
         tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
@@ -227,14 +230,20 @@ class OpImporter:
         location = place.location(base_name(op))
         arguments = self.read(given, place)
         call = Call(
-            short_name(op), op._overloadname, arguments, fakes(given), result, self.builder, location
+            short_name(op),
+            op._overloadname,
+            arguments,
+            fakes(given),
+            result,
+            self.builder,
+            location,
         )
         self.places[place.name] = place.node
         mark = self.builder.mark()
         for attempt in (self.handled, self.defined):
             try:
                 values = attempt(op, call, given, place)
-                check_types(values, tensors)
+                check_types(values, tensors, place.unused)
                 return values
             except (NotInNn, VerifyException, SharedMemory) as error:
                 self.builder.roll_back(mark)
@@ -326,8 +335,7 @@ class OpImporter:
         self.foreign[place.node] = reason
         for leaf in leaves(given):
             if isinstance(leaf, Variable):
-                value = leaf.read(self.appender(place))
-                self.read_outside[self.names.setdefault(value, place.node)] = leaf
+                self.also_result(leaf.read(self.appender(place)))
         if result is None:
             count = len(op._schema.returns)
             return (Foreign(place.node, None),) * count if count > 1 else Foreign(place.node, None)
@@ -346,6 +354,42 @@ class OpImporter:
 
         return {name: pytree.tree_map(take, value) for name, value in given.items()}
 
+    def also_result(self, value: SSAValue) -> None:
+        """What a foreign call reads is a result too, under the name of the value."""
+        if value not in self._results.values():
+            self._results[value.name_hint or f"value_{len(self._results)}"] = value
+
+    # -- Results of the model -----------------------------------------------------------------
+
+    def output(self, name: str, value: Any) -> Output:
+        """A leaf of what the model returns; a tensor becomes the result `name` of `@main`."""
+        if isinstance(value, Foreign):
+            return Output(None, foreign=value.name)
+        if not isinstance(value, Variable):
+            return Output(None, value)
+        self._results[name] = value.read(self.builder.append)
+        return Output(name)
+
+    def mutation(self, name: str, value: Any, target: str, *, is_input: bool) -> Mutation:
+        """The new value of a buffer or an input. Raises ModelImportError if it is foreign."""
+        if self.output(name, value).name is None:
+            raise self.error(
+                Code.MODEL_UNSUPPORTED, f"'{target}' is set to a value that is not in nn"
+            )
+        return Mutation(name, target, is_input)
+
+    def finish(
+        self,
+        inputs: Sequence[str | None],
+        outputs: Sequence[Output],
+        mutations: Sequence[Mutation] = (),
+    ) -> Imported:
+        attributes = {"ranvier.framework": "PYTORCH", "ranvier.name": self.model}
+        module = self.builder.finish(self._results, attributes)
+        return Imported(
+            module, tuple(inputs), tuple(outputs), tuple(mutations), self.foreign, self.places
+        )
+
     # -- Small parts --------------------------------------------------------------------------
 
     def run_fake(self, op: OpOverload, given: Mapping[str, Any]) -> Any:
@@ -363,21 +407,21 @@ class OpImporter:
                 for name, value in given.items()
             }
         except SharedMemory:
-            raise self.error(
+            raise NotFunctional(
                 Code.MODEL_UNSUPPORTED,
-                f"'{place.name}' reads a view of memory that was written to after the view was "
-                "taken; copy the tensor before writing to it",
+                f"{self.model}: '{place.name}' reads a view of memory that was written to after "
+                "the view was taken; copy the tensor before writing to it",
             ) from None
 
     def appender(self, place: Place) -> Callable[[TensorOp], SSAValue]:
         location = place.location("aten::copy_")
         return lambda op: self.builder.append(op, location)
 
-    def unshared(self, op: OpOverload, place: Place) -> ModelImportError:
-        return self.error(
+    def unshared(self, op: OpOverload, place: Place) -> NotFunctional:
+        return NotFunctional(
             Code.MODEL_UNSUPPORTED,
-            f"'{place.name}' ({base_name(op)}) writes to a tensor in a way that has no counterpart "
-            "without a write; use an op that returns a new tensor",
+            f"{self.model}: '{place.name}' ({base_name(op)}) writes to a tensor in a way that has "
+            "no counterpart without a write; use an op that returns a new tensor",
         )
 
     def error(self, code: Code, text: str) -> ModelImportError:
@@ -424,7 +468,7 @@ class Inner:
             self.call.location,
         )
         values = self.importer.handled(node.target, call, given, self.place)
-        check_types(values, tensors)
+        check_types(values, tensors, unused_results(node))
         flat, structure = pytree.tree_flatten(result)
         own = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
         built = iter(values)
@@ -432,81 +476,25 @@ class Inner:
         return pytree.tree_unflatten(wrapped, structure)
 
 
-WITHOUT_EFFECT = {
-    "aten::_assert_tensor_metadata",
-    "aten::_assert_async.msg",
-    "aten::_assert_scalar",
-    "aten::sym_constrain_range",
-    "aten::sym_constrain_range_for_size",
-}
-
-
-def bound(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of the schema, defaults filled in."""
-    arguments = op._schema.arguments
-    given: dict[str, Any] = {arg.name: arg.default_value for arg in arguments}
-    given |= zip((arg.name for arg in arguments), args, strict=False)
-    return given | dict(kwargs)
-
-
-def apply(op: OpOverload, given: Mapping[str, Any]) -> Any:
-    """Run an op on arguments by name."""
-    arguments = op._schema.arguments
-    args = [given[arg.name] for arg in arguments if not arg.kwarg_only]
-    return op(*args, **{arg.name: given[arg.name] for arg in arguments if arg.kwarg_only})
-
-
 def fakes(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments with fake tensors in place of variables."""
     return {
-        name: pytree.tree_map(
-            lambda leaf: leaf.fake if isinstance(leaf, Variable) else leaf, value
-        )
+        name: pytree.tree_map(lambda leaf: leaf.fake if isinstance(leaf, Variable) else leaf, value)
         for name, value in given.items()
     }
 
 
-def leaves(tree: Any) -> list[Any]:
-    return pytree.tree_leaves(tree)
-
-
-def writes(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
-
-
-def base_name(op: OpOverload) -> str:
-    """`aten::add`"""
-    return op._schema.name
-
-
-def short_name(op: OpOverload) -> str:
-    """`add`; with its namespace where that is not aten."""
-    return op._schema.name.removeprefix("aten::")
-
-
-def counterpart(op: OpOverload) -> OpOverload | None:
-    """The op of the same overload that writes nothing: `add.Tensor` for `add_.Tensor`."""
-    name = op._schema.name.rpartition("::")[2]
-    packet = getattr(getattr(torch.ops, op.namespace), name.removesuffix("_"), None)
-    if not name.endswith("_") or packet is None:
-        return None
-    return getattr(packet, op._overloadname or "default", None)
-
-
-def matching(op: OpOverload, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of one op as far as another has them."""
-    return {arg.name: given.get(arg.name, arg.default_value) for arg in op._schema.arguments}
-
-
-def check_types(values: Sequence[SSAValue | None], tensors: Sequence[torch.Tensor]) -> None:
-    """Raises NotInNn unless the values have the types that PyTorch infers."""
+def check_types(
+    values: Sequence[SSAValue | None], tensors: Sequence[torch.Tensor], unused: frozenset[int]
+) -> None:
+    """Raises NotInNn unless what is used has the types that PyTorch infers."""
     if len(values) != len(tensors):
         raise NotInNn(f"{len(values)} results, PyTorch has {len(tensors)}")
-    for value, fake in zip(values, tensors, strict=True):
+    for index, (value, fake) in enumerate(zip(values, tensors, strict=True)):
+        if value is None and index not in unused:
+            raise NotInNn(f"result {index} is used")
         if value is not None and value.type != (type := tensor_type(fake)):
-            raise NotInNn(
-                f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}"
-            )
+            raise NotInNn(f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}")
 
 
 def first_line(error: BaseException) -> str:

@@ -243,4 +243,3 @@ def import_one_hot(call: Call) -> SSAValue:
     on, off = call.scalar(1), call.scalar(0)
     depth, rank = int(call["num_classes"]), call.rank()
     return call.build(nn.OneHotOp(call.tensor(), on, off, axis=rank, depth=depth))
-

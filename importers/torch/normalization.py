@@ -55,9 +55,7 @@ def import_rms_norm(call: Call) -> SSAValue:
     if epsilon is None:
         call.refuse("epsilon is that of the element type")
     scale, axis = factor(call, "weight", 1.0, shape), call.rank("input") - len(shape)
-    return call.build(
-        nn.RmsNormOp(call.tensor("input"), scale, axis=axis, epsilon=float(epsilon))
-    )
+    return call.build(nn.RmsNormOp(call.tensor("input"), scale, axis=axis, epsilon=float(epsilon)))
 
 
 @torch_op("group_norm", "native_group_norm")

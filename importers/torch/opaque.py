@@ -27,9 +27,7 @@ FRAMEWORK = "PYTORCH"
 SYMBOLS = {
     f"torch.{name}": getattr(torch, name)
     for name in dir(torch)
-    if isinstance(
-        getattr(torch, name), (torch.dtype, torch.layout, torch.memory_format)
-    )
+    if isinstance(getattr(torch, name), (torch.dtype, torch.layout, torch.memory_format))
 }
 
 
@@ -104,7 +102,9 @@ def run_opaque(
     args = [given.pop(arg.name) for arg in overload._schema.arguments if not arg.kwarg_only]
     with torch.no_grad():
         results = overload(*args, **given)
-    return [array_of(leaf) for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+    return [
+        array_of(leaf) for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)
+    ]
 
 
 def overload_of(op: str) -> OpOverload:
@@ -115,5 +115,3 @@ def overload_of(op: str) -> OpOverload:
     if not isinstance(found, OpOverload):
         raise CallerError(Code.PROVIDER_MISSING, f"this PyTorch has no op '{op}'")
     return found
-
-

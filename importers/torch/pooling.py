@@ -35,7 +35,12 @@ def window_of(call: Call, value: SSAValue) -> Window:
 
 
 def pool(
-    call: Call, op: type[TensorOp], value: SSAValue, window: Window, padding: Shape, **settings: bool
+    call: Call,
+    op: type[TensorOp],
+    value: SSAValue,
+    window: Window,
+    padding: Shape,
+    **settings: bool,
 ) -> SSAValue:
     built = op(
         value,

@@ -11,12 +11,16 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
 
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.importers.torch.importer import Foreign, OpImporter, Place, leaves
+from ranvier.importers.torch.importer import (
+    Foreign,
+    NotFunctional,
+    OpImporter,
+    Place,
+)
 from ranvier.importers.torch.model import Imported, Mutation, Output
+from ranvier.importers.torch.schema import leaves, unused_results
 from ranvier.importers.torch.types import tensor_type
 from ranvier.importers.torch.variable import Variable
 
@@ -32,7 +36,6 @@ class FxImporter:
     def __init__(self, name: str) -> None:
         self.importer = OpImporter(name)
         self.env: dict[Node, Any] = {}
-        self.outputs: dict[str, SSAValue] = {}
 
     def run(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
@@ -105,27 +108,17 @@ class FxImporter:
     def state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
         return self.importer.state(tensor, name)
 
-    # -- Results ------------------------------------------------------------------------------
-
-    def output(self, name: str, value: Any) -> Output:
-        """A leaf of the model's results; a tensor becomes the result `name` of `@main`."""
-        if isinstance(value, Foreign):
-            return Output(None, foreign=value.name)
-        if not isinstance(value, Variable):
-            return Output(None, value)
-        self.outputs[name] = value.read(self.importer.builder.append)
-        return Output(name)
-
-    def finish(self, name: str) -> ModuleOp:
-        for node, variable in self.importer.read_outside.items():
-            self.outputs.setdefault(node, variable.read(self.importer.builder.append))
-        return self.importer.builder.finish(
-            self.outputs, {"ranvier.framework": "PYTORCH", "ranvier.name": name}
-        )
-
 
 def import_exported(exported: ExportedProgram, name: str) -> Imported:
-    """The whole program. Raises ModelImportError."""
+    """The whole program; writes that the importer cannot undo, PyTorch does. Raises
+    ModelImportError."""
+    try:
+        return import_as_it_is(exported, name)
+    except NotFunctional:
+        return import_as_it_is(exported.run_decompositions({}), name)
+
+
+def import_as_it_is(exported: ExportedProgram, name: str) -> Imported:
     run, signature = FxImporter(name), exported.graph_signature
     nodes = list(exported.graph.nodes)
     placeholders = {node.name: node for node in nodes if node.op == "placeholder"}
@@ -143,7 +136,6 @@ def import_exported(exported: ExportedProgram, name: str) -> Imported:
                 held[spec.target] = run.env[node] = run.state(
                     state_of(exported, spec.target), spec.target
                 )
-    before = {target: stored(value) for target, value in held.items()}
     run.run([node for node in nodes if node.op in ("call_function", "get_attr")])
     mutations: list[Mutation] = []
     outputs: list[Output] = []
@@ -152,48 +144,16 @@ def import_exported(exported: ExportedProgram, name: str) -> Imported:
     for spec, node, result in zip(signature.output_specs, leaves(results), names, strict=True):
         value = run.env[node] if isinstance(node, Node) else node
         if spec.kind is OutputKind.USER_OUTPUT:
-            outputs.append(run.output(result, value))
+            outputs.append(run.importer.output(result, value))
         elif spec.target is not None:
             is_input = spec.kind is OutputKind.USER_INPUT_MUTATION
-            mutations.append(changed(run, result, value, spec.target, is_input))
+            mutations.append(run.importer.mutation(result, value, spec.target, is_input=is_input))
     # Writes that the graph itself still has, before PyTorch turns them into results.
-    mutations += [
-        changed(run, f"{target}.changed", value, target, target in inputs)
-        for target, value in held.items()
-        if stored(value) is not before[target]
-    ]
-    return imported(run, name, inputs, outputs, mutations)
-
-
-def imported(
-    run: FxImporter,
-    name: str,
-    inputs: Sequence[str | None],
-    outputs: Sequence[Output],
-    mutations: Sequence[Mutation] = (),
-) -> Imported:
-    module = run.finish(name)
-    return Imported(
-        module,
-        tuple(inputs),
-        tuple(outputs),
-        tuple(mutations),
-        dict(run.importer.foreign),
-        dict(run.importer.places),
-    )
-
-
-def stored(value: Any) -> SSAValue | None:
-    return value.stored if isinstance(value, Variable) else None
-
-
-def changed(run: FxImporter, name: str, value: Any, target: str, is_input: bool) -> Mutation:
-    output = run.output(name, value)
-    if output.name is None:
-        raise run.importer.error(
-            Code.MODEL_UNSUPPORTED, f"'{target}' is set to a value that is not in nn"
-        )
-    return Mutation(output.name, target, is_input)
+    for target, value in held.items():
+        if isinstance(value, Variable) and value.changed:
+            name, is_input = f"{target}.changed", target in inputs
+            mutations.append(run.importer.mutation(name, value, target, is_input=is_input))
+    return run.importer.finish(inputs, outputs, mutations)
 
 
 def user_input(run: FxImporter, node: Node, spec: Any) -> Any:
@@ -240,6 +200,5 @@ def place_of(node: Node) -> Place:
     stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
     path = next(reversed(stack.values()))[0] if stack else ""
     trace = node.meta.get("stack_trace") or ""
-    return Place(node.name, f"{path}/{node.name}" if path else node.name, trace)
-
-
+    name = f"{path}/{node.name}" if path else node.name
+    return Place(node.name, name, trace, unused_results(node))

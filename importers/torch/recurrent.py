@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import TensorOp, shape_of, tensor, element_of
+from ranvier.dialects.nn.types import TensorOp, element_of, shape_of, tensor
 from ranvier.importers.torch.call import Call, Handler, torch_op
 from ranvier.importers.torch.shape import joined, sliced
 

@@ -131,9 +131,7 @@ def import_channel_shuffle(call: Call) -> SSAValue:
 # -- Parts ------------------------------------------------------------------------------------
 
 
-def sliced(
-    call: Call, value: SSAValue, axis: int, start: int, end: int, step: int = 1
-) -> SSAValue:
+def sliced(call: Call, value: SSAValue, axis: int, start: int, end: int, step: int = 1) -> SSAValue:
     shape = shape_of(value)
     geometry = normal_slice(shape, (start,), (end,), (axis,), (step,))
     if geometry == whole_slice(shape):
@@ -276,6 +274,9 @@ def import_pad(call: Call) -> SSAValue:
     for index in range(len(pad) // 2):
         low[-1 - index], high[-1 - index] = pad[2 * index], pad[2 * index + 1]
     value = float(call.get("value", 0) or 0)
+    left = [s + min(a, 0) + min(b, 0) for s, a, b in zip(call.shape(), low, high, strict=True)]
+    if mode != "constant" and min(left, default=1) < 1:
+        call.refuse("cropping leaves nothing to repeat")
     return call.build(nn.PadOp(call.tensor(), low=low, high=high, mode=MODES[mode], value=value))
 
 

@@ -32,19 +32,14 @@ class SharedMemory(Exception):
 class Variable:
     """A tensor of the framework: what it holds now, and whose memory it shares."""
 
-    def __init__(
-        self, value: SSAValue, fake: torch.Tensor, source: Variable | None = None
-    ) -> None:
+    def __init__(self, value: SSAValue, fake: torch.Tensor, source: Variable | None = None) -> None:
         self.fake = fake
+        self.changed = False
+        """Whether it was written to, itself or by a view of it."""
         self._value = value
         self._source = source
         self._origin = source._value if source is not None else None
         self._path = () if self._origin is None else moves(self._origin, value)
-
-    @property
-    def stored(self) -> SSAValue:
-        """The value of the last write, whatever has been written to what it is a view of."""
-        return self._value
 
     def storage(self) -> int:
         """Identifies the memory that the tensor shares with its views."""
@@ -69,7 +64,7 @@ class Variable:
                 changed = undone(op, before, changed, append, constant)
             self._source.write(changed, append, constant)
             self._origin = self._source.read(append)
-        self._value = value
+        self._value, self.changed = value, True
 
     def along(self, origin: SSAValue, append: Append) -> list[SSAValue]:
         """The value of the source, and that after each move to this view."""
