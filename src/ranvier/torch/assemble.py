@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
+from torch.jit._trace import TracerWarning
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.torch.capturing import Call, CaptureError
@@ -40,7 +41,7 @@ def assemble(
     """
     source = partition.module
     graph = Graph()
-    graph.set_codegen(source.graph._codegen)
+    set_signature(graph, source.graph)
     copies: dict[Node, Node] = {}
     owners = {
         node: number
@@ -108,6 +109,12 @@ def narrowed(graph: Graph, node: Node) -> Node:
     return cast
 
 
+def set_signature(graph: Graph, source: Graph) -> None:
+    """Take and return what another graph does, tuples and dicts of tensors included."""
+    codegen: Any = vars(source)["_codegen"]
+    graph.set_codegen(codegen)
+
+
 def module_of(graph: Graph, source: GraphModule, neffs: Sequence[Tensor]) -> GraphModule:
     """The graph with the attributes that it reads, and no other."""
     attributes: dict[str, Any] = {f"neff_{i}": neff for i, neff in enumerate(neffs)}
@@ -137,15 +144,18 @@ def record(
     tensors = [getattr(module, name) for name in replayed]
     for tensor, outputs in zip(tensors, replayed.values(), strict=True):
         setattr(tensor, LOADED, Replay(outputs))
-    arguments = {"example_inputs": call.args} if not call.kwargs else {
-        "example_kwarg_inputs": {**dict(zip(input_names(module), call.args)), **call.kwargs}
-    }
+    arguments = (
+        {"example_inputs": call.args}
+        if not call.kwargs
+        else {"example_kwarg_inputs": {**dict(zip(input_names(module), call.args)), **call.kwargs}}
+    )
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", torch.jit.TracerWarning)
-            return torch.jit.trace(followed, check_trace=False, **arguments, **settings)
-    except (torch.jit.TracerWarning, SystemError) as error:
+            warnings.simplefilter("error", TracerWarning)
+            recorded: Any = torch.jit.trace(followed, check_trace=False, **arguments, **settings)
+            return recorded
+    except (TracerWarning, SystemError) as error:
         raise CaptureError(
             Code.NODE_NOT_STATIC, f"a size that depends on data cannot be recorded: {error}"
         ) from error
@@ -164,7 +174,7 @@ def follow_sizes(graph: Graph) -> Graph:
     Raises CaptureError for a number taken out of a tensor, and for an op it cannot follow.
     """
     copy = Graph()
-    copy.set_codegen(graph._codegen)
+    set_signature(copy, graph)
     copies: dict[Node, Node] = {}
     copy.output(copy.graph_copy(graph, copies))
     for original, node in copies.items():
@@ -190,13 +200,9 @@ def followed_function(node: Node, name: str) -> Callable[..., Any]:
     for place in (Tensor, torch):
         if callable(function := getattr(place, name, None)):
             return function
-    raise CaptureError(
-        Code.NODE_NOT_STATIC, f"{describe(node)} reads a size that depends on data"
-    )
+    raise CaptureError(Code.NODE_NOT_STATIC, f"{describe(node)} reads a size that depends on data")
 
 
-def slice_of(
-    x: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
-) -> Tensor:
+def slice_of(x: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensor:
     """`aten::slice` as Python writes it."""
     return x[(*(slice(None) for _ in range(dim % x.dim())), slice(start, end, step))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +175,9 @@ def _explained(error: Exception) -> Exception:
             f"{where}control flow or a size depends on the values of tensors, and a program is "
             f"static: {first}",
         )
-    exporters = type(error).__module__.startswith(("torch._dynamo", "torch._export", "torch.export"))
+    exporters = type(error).__module__.startswith(
+        ("torch._dynamo", "torch._export", "torch.export")
+    )
     if exporters or not _raised_by_model(error):
         return CaptureError(Code.MODEL_UNSUPPORTED, f"{where}the model cannot be traced: {first}")
     return error

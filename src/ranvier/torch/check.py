@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
@@ -157,7 +158,9 @@ def check_programs(
             error, scale = error_of(actual, expected, rms)
             narrow = expected.dtype in (torch.bfloat16, torch.float16)
             allowed = max(limit, NARROW if narrow else 0.0) * max(scale, 1e-30)
-            if error > allowed and error > TIMES_TORCH * bf16_error(partition, segment, node, values):
+            if error > allowed and error > TIMES_TORCH * bf16_error(
+                partition, segment, node, values
+            ):
                 raise TraceMismatchError(
                     Code.TRACE_MISMATCH,
                     f"the program differs from the CPU in the result of {describe(node)}: root "
@@ -178,7 +181,7 @@ def bf16_error(
                     env[node] = narrow(attribute_of(partition.module, node))
                 else:
                     function: Any = node.target
-                    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
+                    args, kwargs = map_arg((node.args, node.kwargs), env.__getitem__)
                     env[node] = pytree.tree_map_only(Tensor, narrow, function(*args, **kwargs))
         return error_of(env[wanted], values[wanted.name], rms)[0]
     except (RuntimeError, TypeError, KeyError):  # not every op takes bf16 on the CPU

@@ -1,7 +1,7 @@
 """Which simulated NeuronCores a model runs on.
 
-A process sees the cores that `NEURON_RT_VISIBLE_CORES` (`0-3`, `1,2`) or `NEURON_RT_NUM_CORES` gives
-it, 4 by default, numbered from 0. Each core runs one program at a time. A model that is placed on
+A process sees the cores of `NEURON_RT_VISIBLE_CORES` (`0-3`, `1,2`) or `NEURON_RT_NUM_CORES`,
+4 by default, numbered from 0. Each core runs one program at a time. A model that is placed
 more cores than it needs is replicated, and its calls go round the replicas.
 """
 
@@ -61,7 +61,9 @@ class Placement:
         cores = available_cores()
         start = max(self.start, 0)
         if self.start < AUTOMATIC or start >= cores:
-            raise ValueError(f"start_nc is {self.start}, this process has NeuronCores 0-{cores - 1}")
+            raise ValueError(
+                f"start_nc is {self.start}, this process has NeuronCores 0-{cores - 1}"
+            )
         if self.count < AUTOMATIC or self.count == 0 or start + self.count > cores:
             raise ValueError(
                 f"nc_count is {self.count} from NeuronCore {start} on, this process has {cores}"

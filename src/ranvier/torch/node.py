@@ -99,7 +99,7 @@ def values_of(node: Node) -> list[Any]:
 
 
 def is_static(value: Tensor) -> bool:
-    return all(isinstance(size, int) for size in value.shape)
+    return all(type(size) is int for size in value.shape)
 
 
 def type_of(node: Node) -> str:

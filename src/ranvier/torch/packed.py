@@ -25,7 +25,7 @@ from ranvier.dialects.diagnostics import Code, CodedError
 
 MESSAGE = (
     'Operator "aten::{op}" consuming a PackedSequence input can only be supported when its '
-    "corresponding PackedSequence output is unused or unpacked using \"aten::_pad_packed_input\". "
+    'corresponding PackedSequence output is unused or unpacked using "aten::_pad_packed_input". '
     'Found usage by "{user}"'
 )
 
@@ -71,11 +71,7 @@ class Padded:
 @contextmanager
 def packed_sequences_as_padded(module: nn.Module) -> Generator[None]:
     """Within, packing keeps padded tensors. Not for two threads at once."""
-    functions = SimpleNamespace(
-        **{name: getattr(rnn._VF, name) for name in ("_pack_padded_sequence",)}
-    )
-    functions._pack_padded_sequence = _pack
-    functions._pad_packed_sequence = _pad
+    functions = SimpleNamespace(_pack_padded_sequence=_pack, _pad_packed_sequence=_pad)
     hook = module.register_forward_hook(_refuse_returned)
     with (
         patch.object(rnn, "_VF", functions),
@@ -155,7 +151,9 @@ def _run_padded(layer: nn.RNNBase, packed: PackedSequence, hx: Any) -> tuple[Any
         states = [state.index_select(1, packed.unsorted_indices) for state in states]
     kind = "lstm" if is_lstm else "gru"
     result: Any = Padded(steps, padded.lengths, kind)
-    data = PackedSequence(result, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+    data = PackedSequence(
+        result, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+    )
     return data, tuple(states) if is_lstm else states[0]
 
 

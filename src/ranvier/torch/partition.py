@@ -25,7 +25,6 @@ from ranvier.passes.operators import HostOp, host_ops
 from ranvier.passes.pipelines import run_pipeline
 from ranvier.program import Options
 from ranvier.torch.node import (
-    changed_state,
     constant_nodes,
     counted,
     describe,
@@ -37,7 +36,6 @@ from ranvier.torch.node import (
     is_static,
     is_symbolic,
     mutates,
-    output_of,
     values_of,
 )
 from ranvier.torch.options import Rules
@@ -191,20 +189,25 @@ class _Placer:
         return Partition(self.module, segments, ordered, self.constants, levels)
 
     def levels(self, reasons: AbstractSet[Node]) -> dict[Node, int]:
-        """A level never decreases along a use; odd ones are segments, even ones the host."""
-        levels: dict[Node, int] = {}
+        """A level never decreases along a use; odd ones are segments, even ones the host.
+
+        Each node as early as it can be, or as late: what gives fewer and then larger segments.
+        """
+        early: dict[Node, int] = {}
         for node in self.nodes:
-            level = max((levels.get(read, 0) for read in node.all_input_nodes), default=0)
-            levels[node] = level + (level % 2 != (node not in reasons))
-        return levels
+            level = max((early.get(read, 0) for read in node.all_input_nodes), default=0)
+            early[node] = level + (level % 2 != (node not in reasons))
+        late: dict[Node, int] = {}
+        last = max(early.values(), default=0)
+        for node in reversed(self.nodes):
+            level = min((late.get(user, last) for user in node.users), default=last)
+            late[node] = level - (level % 2 != (node not in reasons))
+        late = {node: late[node] for node in self.nodes}
+        return min(early, late, key=segment_sizes)
 
     def groups(self, reasons: AbstractSet[Node]) -> list[list[Node]]:
         """Nodes of one segment each, in an order of execution."""
-        groups: dict[int, list[Node]] = {}
-        for node, level in self.levels(reasons).items():
-            if level % 2:
-                groups.setdefault(level, []).append(node)
-        return [groups[level] for level in sorted(groups)]
+        return groups_of(self.levels(reasons))
 
     def demote_small(self, reasons: dict[Node, Reason]) -> None:
         """Small segments go to the host, unless one is the whole graph."""
@@ -246,9 +249,7 @@ class _Placer:
             self._placed[segment.nodes] = refused_nodes(segment, self.pipeline)
         return self._placed[segment.nodes]
 
-    def keep_the_large(
-        self, segments: list[Segment], reasons: dict[Node, Reason]
-    ) -> list[Segment]:
+    def keep_the_large(self, segments: list[Segment], reasons: dict[Node, Reason]) -> list[Segment]:
         """One segment with more than the threshold of all ops leaves the others on the host."""
         total = len(counted(self.nodes))
         threshold = self.rules.single_fusion_ratio_threshold
@@ -266,6 +267,21 @@ class _Placer:
                         reasons |= dict.fromkeys(nodes, reason)
                 return [large]
         return segments
+
+
+def groups_of(levels: dict[Node, int]) -> list[list[Node]]:
+    """The nodes of each odd level, in the order of levels."""
+    groups: dict[int, list[Node]] = {}
+    for node, level in levels.items():
+        if level % 2:
+            groups.setdefault(level, []).append(node)
+    return [groups[level] for level in sorted(groups)]
+
+
+def segment_sizes(levels: dict[Node, int]) -> tuple[int, int]:
+    """How many segments, and the size of the largest: less is better for both, so negative."""
+    sizes = [len(group) for group in groups_of(levels)]
+    return len(sizes), -max(sizes, default=0)
 
 
 def follow_lookups(nodes: Sequence[Node], reasons: dict[Node, Reason]) -> None:
@@ -304,5 +320,3 @@ def refused_nodes(segment: Segment, pipeline: str) -> dict[Node, Reason]:
 
 def reason_of(op: HostOp) -> Reason:
     return Reason(_CODES.get(op.code, Code.OP_NO_LOWERING), op.reason)
-
-

@@ -67,7 +67,9 @@ class Signature:
                 (str(dtype), tuple(int(size) for size in shape))
                 for dtype, shape in value["outputs"]
             )
-            if value["batch"] not in (OFF, ELIGIBLE, ON) or any(d not in DTYPES for d, _ in outputs):
+            if value["batch"] not in (OFF, ELIGIBLE, ON) or any(
+                d not in DTYPES for d, _ in outputs
+            ):
                 raise ValueError(text)
             return Signature(outputs, value["batch"])
         except (ValueError, KeyError, TypeError) as error:
@@ -245,5 +247,3 @@ def loaded_of(module: torch.nn.Module) -> list[Loaded]:
         if name.rpartition(".")[2].startswith("neff_") and tensor.dtype == torch.uint8:
             found.append(getattr(tensor, LOADED, None) or load(tensor))
     return found
-
-

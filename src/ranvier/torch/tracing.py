@@ -1,15 +1,17 @@
-"""`trace`: a model in, a TorchScript module with compiled programs in it out."""
+"""`trace` and `export`: a model in, a module of PyTorch with compiled programs in it out."""
 
 from __future__ import annotations
 
 import copy
 import subprocess
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
@@ -32,12 +34,63 @@ from ranvier.torch.runtime import ELIGIBLE, OFF, ON
 
 
 @dataclass(frozen=True)
-class Checks:
-    """How the result is compared with the model."""
+class Settings:
+    """The keywords of `trace`, with the defaults of the original."""
 
-    enabled: bool = True
-    inputs: Sequence[Call] = ()
-    tolerance: float | None = None
+    compiler_args: Sequence[str] | str | None = None
+    """Arguments of `ranvier compile`, those of neuron-cc among them, for all segments."""
+    compiler_timeout: float | None = None
+    """Seconds for each segment; then its process is killed: `subprocess.TimeoutExpired`."""
+    compiler_workdir: object = None
+    """Keeps `<number>/graph_def.neff`, `.mlir` and `.neuron-cc.log` of each segment."""
+    subgraph_builder_function: Predicate | None = None
+    """Says of a node whether it may be compiled, from its `name` and `type_string`."""
+    minimum_segment_size: int = 2
+    """Smaller segments stay on the host, unless one is the whole graph."""
+    single_fusion_ratio_threshold: float = 0.6
+    """A segment with a larger share of all operators is the only one; 1.0 compiles all."""
+    fallback: bool = True
+    """False makes an operator that the machine lacks an AttributeError."""
+    dynamic_batch_size: bool = False
+    """Calls may have another size of dimension 0, which is cut and filled up."""
+    optimizations: Sequence[Optimization] = ()
+    separate_weights: bool = False
+    """Without effect: a NEFF of ranvier has no limit of size."""
+    skip_compiler: bool = False
+    """Only log what would be compiled; the result runs on the host."""
+    allow_no_ops_on_neuron: bool = False
+    check_trace: bool = True
+    """Compare the result with the model on the example, or on `check_inputs`."""
+    check_inputs: Sequence[Any] | None = None
+    check_tolerance: float | None = None
+    """1e-5 for the graph; of a program, what its casts cost, unless this is more."""
+    example_kwarg_inputs: Mapping[str, Any] | None = None
+
+    @property
+    def rules(self) -> Rules:
+        rules = Rules(
+            self.minimum_segment_size,
+            self.single_fusion_ratio_threshold,
+            self.fallback,
+            self.subgraph_builder_function,
+        )
+        rules.check()
+        return rules
+
+    @property
+    def compilation(self) -> Compilation:
+        return compilation_of(self.compiler_args, self.compiler_timeout, self.compiler_workdir)
+
+    @property
+    def half(self) -> bool:
+        """Whether f32 becomes f16. Raises CallerError for optimizations that do not exist."""
+        for each in self.optimizations or ():
+            if each is not Optimization.FLOAT32_TO_FLOAT16:
+                raise CallerError(
+                    Code.OPTION_INVALID,
+                    f"optimizations are of {Optimization.FLOAT32_TO_FLOAT16}, got {each!r}",
+                )
+        return bool(self.optimizations)
 
 
 @dataclass(frozen=True)
@@ -45,8 +98,9 @@ class Traced:
     """A graph with programs in it, before it is recorded."""
 
     module: GraphModule
+    call: Call
     partition: Partition
-    values: dict[str, Tensor]
+    values: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Of the captured graph on the example: what programs take and give, by node name."""
 
     @property
@@ -58,80 +112,63 @@ class Traced:
         }
 
 
-def trace(
-    model: Callable[..., Any],
-    example_inputs: Any,
-    *,
-    compiler_args: Sequence[str] | str | None = None,
-    compiler_timeout: float | None = None,
-    compiler_workdir: object = None,
-    subgraph_builder_function: Predicate | None = None,
-    minimum_segment_size: int = 2,
-    single_fusion_ratio_threshold: float = 0.6,
-    fallback: bool = True,
-    dynamic_batch_size: bool = False,
-    optimizations: Sequence[Optimization] | None = None,
-    separate_weights: bool = False,
-    skip_compiler: bool = False,
-    allow_no_ops_on_neuron: bool = False,
-    check_trace: bool = True,
-    check_inputs: Sequence[Any] | None = None,
-    check_tolerance: float | None = None,
-    example_kwarg_inputs: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Any:
+def trace(model: Callable[..., Any], example_inputs: Any = None, **keywords: Any) -> Any:
     """Compile a model for the shapes of its example inputs, as `torch_neuron.trace` did.
 
     `model` is a module in eval mode, its `forward`, a function or a ScriptModule; a module in
-    training mode is returned unchanged. What the machine lacks stays in the result as ops of
-    PyTorch. `separate_weights` has no effect: a NEFF of ranvier has no size limit. Other keywords
-    go to `torch.jit.trace`, `strict=False` for results in dicts among them.
+    training mode is returned unchanged. What the machine lacks stays in the result, a ScriptModule,
+    as ops of PyTorch. The keywords are those of `Settings`; others go to `torch.jit.trace`,
+    `strict=False` for results in dicts among them.
 
     Raises UnsupportedOperatorError (an AttributeError) with `fallback=False`,
     `subprocess.TimeoutExpired`, RuntimeError if nothing can be compiled, TraceMismatchError if the
     result differs from the model, CaptureError if the model is not static, and CallerError.
     """
-    owner = owner_of(model)
-    if owner is not None and owner.training:
-        LOG.warning(
-            "the model is in training mode and is returned unchanged; call eval() before tracing"
-        )
+    if is_training(model):
         return model
-    rules = Rules(
-        minimum_segment_size, single_fusion_ratio_threshold, fallback, subgraph_builder_function
-    )
-    rules.check()
-    compilation = compilation_of(compiler_args, compiler_timeout, compiler_workdir)
-    call = call_of(example_inputs, example_kwarg_inputs)
-    checks = Checks(check_trace, [call_of(each) for each in check_inputs or ()], check_tolerance)
-    half = wants_half(optimizations or ())
-    if half:
-        model, narrow = half_of(model), call.map(to_half)
-        checks = Checks(check_trace, [each.map(to_half) for each in checks.inputs], check_tolerance)
-    else:
-        narrow = call
-    traced = build(
-        model,
-        narrow,
-        rules,
-        compilation,
-        checks,
-        dynamic=dynamic_batch_size,
-        half=half,
-        compiles=not skip_compiler,
-        may_be_empty=allow_no_ops_on_neuron or skip_compiler,
-    )
-    return record(traced.module, call, traced.replayed, settings)
+    known = {each.name for each in fields(Settings)}
+    settings = Settings(**{name: keywords[name] for name in keywords.keys() & known})
+    traced = traced_of(model, example_inputs, settings)
+    rest = {name: value for name, value in keywords.items() if name not in known}
+    return record(traced.module, traced.call, traced.replayed, rest)
 
 
-def wants_half(optimizations: Sequence[Optimization]) -> bool:
-    for each in optimizations:
-        if each is not Optimization.FLOAT32_TO_FLOAT16:
-            raise CallerError(
-                Code.OPTION_INVALID,
-                f"optimizations are of {Optimization.FLOAT32_TO_FLOAT16}, got {each!r}",
-            )
-    return bool(optimizations)
+def export(
+    model: Callable[..., Any], example_inputs: Any = None, **keywords: Any
+) -> ExportedProgram:
+    """As `trace`, to an exported program: `torch.export.save` writes it to a `.pt2` file.
+
+    Raises as `trace` does, and CallerError for a module in training mode.
+    """
+    if is_training(model):
+        raise CallerError(Code.OPTION_INVALID, "the model is in training mode; call eval() before")
+    traced = traced_of(model, example_inputs, Settings(**keywords))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(
+            traced.module, traced.call.args, dict(traced.call.kwargs), strict=False
+        )
+
+
+def is_training(model: Callable[..., Any]) -> bool:
+    owner = owner_of(model)
+    if owner is None or not owner.training:
+        return False
+    LOG.warning(
+        "the model is in training mode and is returned unchanged; call eval() before tracing"
+    )
+    return True
+
+
+def traced_of(model: Callable[..., Any], example_inputs: Any, settings: Settings) -> Traced:
+    """The graph with programs in it, checked."""
+    call = call_of(example_inputs, settings.example_kwarg_inputs)
+    checked = [call_of(each) for each in settings.check_inputs or ()]
+    if not settings.half:
+        return build(model, call, call, checked or [call], settings)
+    checked = [each.map(to_half) for each in checked]
+    narrow = call.map(to_half)
+    return build(half_of(model), call, narrow, checked or [narrow], settings)
 
 
 def to_half(tensor: Tensor) -> Tensor:
@@ -149,39 +186,35 @@ def half_of(model: Callable[..., Any]) -> Callable[..., Any]:
 
 def build(
     model: Callable[..., Any],
+    outer: Call,
     call: Call,
-    rules: Rules,
-    compilation: Compilation,
-    checks: Checks,
-    *,
-    dynamic: bool = False,
-    half: bool = False,
-    compiles: bool = True,
-    may_be_empty: bool = False,
+    checked: Sequence[Call],
+    settings: Settings,
 ) -> Traced:
-    """Capture, place, compile, check and assemble."""
+    """Capture, place, compile, check and assemble. `outer` is what the result is called with."""
+    rules, compilation, half = settings.rules, settings.compilation, settings.half
     run_model(model, call)  # an error of the model is its own
     captured = capture(model, call)
-    if checks.enabled:
-        for each in checks.inputs or [call]:
-            check_captured(model, captured, each, checks.tolerance or TOLERANCE)
+    if settings.check_trace:
+        for each in checked:
+            check_captured(model, captured, each, settings.check_tolerance or TOLERANCE)
     found = partition(captured, rules, compilation.options)
     log_partition(found)
-    if not compiles:
+    if settings.skip_compiler:
         LOG.info("The neuron partitioner created %d sub-graphs", len(found.segments))
         found = Partition(captured, [], {}, found.constants, found.levels)
-        return Traced(assemble(found, [], half=half), found, {})
+        return Traced(assemble(found, [], half=half), outer, found)
     attempted = len(found.segments)
     found, neffs = compile_all(found, rules, compilation)
     log_compiled(found, attempted)
     if not neffs:
-        report_nothing(may_be_empty)
+        report_nothing(settings.allow_no_ops_on_neuron)
     edges = {n for segment in found.segments for n in (*segment.inputs, *segment.outputs)}
     _, values = run_graph(captured, call, list(edges))
-    if checks.enabled:
-        check_programs(found, neffs, values, compilation.options, checks.tolerance)
-    batch = batch_state(model, call, found, dynamic=dynamic, looks=checks.enabled)
-    return Traced(assemble(found, neffs, batch=batch, half=half), found, values)
+    if settings.check_trace:
+        check_programs(found, neffs, values, compilation.options, settings.check_tolerance)
+    batch = batch_state(model, call, found, settings)
+    return Traced(assemble(found, neffs, batch=batch, half=half), outer, found, values)
 
 
 def report_nothing(allowed: bool) -> None:
@@ -217,17 +250,12 @@ def compile_all(
     return found, neffs
 
 
-def batch_state(
-    model: Callable[..., Any], call: Call, found: Partition, *, dynamic: bool, looks: bool
-) -> str:
+def batch_state(model: Callable[..., Any], call: Call, found: Partition, settings: Settings) -> str:
     """Whether batches may be cut. Raises CallerError if they must and cannot."""
-    if not dynamic and (not looks or found.reasons or len(found.segments) != 1):
-        return OFF
-    reason = why_batch_is_fixed(model, call)
-    if not dynamic:
-        return OFF if reason else ELIGIBLE
-    if reason:
+    if not settings.dynamic_batch_size:
+        whole = settings.check_trace and not found.reasons and len(found.segments) == 1
+        return ELIGIBLE if whole and why_batch_is_fixed(model, call) is None else OFF
+    if reason := why_batch_is_fixed(model, call):
         raise CallerError(Code.OPTION_INVALID, f"dynamic_batch_size: {reason}")
     check_batch(found, call.tensors()[0].shape[0])
     return ON
-
