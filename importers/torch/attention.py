@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from xdsl.dialects.builtin import i1
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
+from ranvier.dialects.nn.types import element_of, shape_of
 from ranvier.importers.torch.call import Call, torch_op
 
 
@@ -41,7 +42,7 @@ def weights(call: Call, scores: SSAValue) -> SSAValue:
     mask, axis = mask_of(call, scores), len(shape_of(scores)) - 1
     if mask is None:
         return call.build(nn.SoftmaxOp(scores, axis=axis))
-    lowest = call.scalar(float(np.finfo(working(call)).min))
+    lowest = call.scalar(float(torch.finfo(call.result.dtype).min))
     if element_of(mask) == i1:
         scores, kept = call.build(nn.SelectOp(mask, scores, lowest)), mask
     else:
@@ -55,11 +56,6 @@ def weights(call: Call, scores: SSAValue) -> SSAValue:
     if known is not None and known.any(-1).all():
         return shares
     return call.build(nn.SelectOp(kept, shares, call.scalar(0)))
-
-
-def working(call: Call) -> np.dtype[np.generic]:
-    dtype = dtype_of(call.element)
-    return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
 def mask_of(call: Call, scores: SSAValue) -> SSAValue | None:

@@ -8,7 +8,7 @@ one `nn` op on the same operands.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -33,13 +33,15 @@ from ranvier.importers.torch.types import element_of_dtype, tensor_type
 Result: TypeAlias = "SSAValue | Sequence[SSAValue | None]"
 Handler: TypeAlias = "Callable[[Call], Result]"
 
+AnyHandler = TypeVar("AnyHandler", bound="Callable[[Call], Any]")
+
 HANDLERS: dict[str, Handler] = {}
 
 
-def torch_op(*names: str) -> Callable[[Handler], Handler]:
+def torch_op(*names: str) -> Callable[[AnyHandler], AnyHandler]:
     """Enter a handler for ops of the namespace aten."""
 
-    def enter(handler: Handler) -> Handler:
+    def enter(handler: AnyHandler) -> AnyHandler:
         for name in names:
             HANDLERS[name] = handler
         return handler

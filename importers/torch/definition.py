@@ -22,6 +22,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from ranvier.importers.torch.call import HANDLERS
+from ranvier.importers.torch.schema import schema_of
 
 aten: Any = torch.ops.aten
 
@@ -129,7 +130,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {
         op: definition
         for op, definition in known.items()
-        if op._schema.name.removeprefix("aten::") not in HANDLERS
+        if schema_of(op).name.removeprefix("aten::") not in HANDLERS
     }
 
 
@@ -145,7 +146,7 @@ def definition_of(
         for place, tensor in zip(places, tensors, strict=True):
             filled[place] = tensor
         given: dict[str, Any] = pytree.tree_unflatten(filled, structure)
-        args = [given.pop(arg.name) for arg in op._schema.arguments if not arg.kwarg_only]
+        args = [given.pop(arg.name) for arg in schema_of(op).arguments if not arg.kwarg_only]
         return pytree.tree_leaves(op(*args, **given))
 
     try:

@@ -15,12 +15,12 @@ from torch.utils import _pytree as pytree
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.types import size_of
-from ranvier.importers.torch.importer import Foreign, OpImporter, Place
+from ranvier.importers.torch.importer import OpImporter
 from ranvier.importers.torch.model import Imported
 from ranvier.importers.torch.opaque import overload_of
-from ranvier.importers.torch.schema import leaves
-from ranvier.importers.torch.types import op_location
-from ranvier.importers.torch.variable import Variable
+from ranvier.importers.torch.schema import leaves, schema_of
+from ranvier.importers.torch.types import Place, op_location
+from ranvier.importers.torch.variable import Foreign, Variable
 
 MAX_STEPS = 1 << 16
 """Nodes that are interpreted at most: loops without end are bad input."""
@@ -85,18 +85,18 @@ class GraphImporter:
 
     def call(self, node: Any, op: Any, given: Sequence[Any]) -> Any:
         """The result of an op: of tensors as ops of `nn`, of numbers as numbers."""
-        if isinstance(op, OpOverload) and op._schema.name in NUMBERS:
+        if isinstance(op, OpOverload) and schema_of(op).name in NUMBERS:
             return self.number(node, given[0])
-        if isinstance(op, OpOverload) and op._schema.name in METADATA:
+        if isinstance(op, OpOverload) and schema_of(op).name in METADATA:
             return op(*(self.fake_of(value) for value in given))
         tensors = any(isinstance(leaf, Variable | Foreign) for leaf in leaves(list(given)))
         if not isinstance(op, OpOverload):
             if tensors:
                 raise self.fail(node, f"{op} is not imported")
             raise self.fail(node, f"this PyTorch has no op {op}")
-        makes = any("Tensor" in str(result.type) for result in op._schema.returns)
+        makes = any("Tensor" in str(result.type) for result in schema_of(op).returns)
         if tensors or makes:
-            names = [arg.name for arg in op._schema.arguments]
+            names = [arg.name for arg in schema_of(op).arguments]
             args = [unnumbered(name, value) for name, value in zip(names, given, strict=False)]
             return self.importer.call(op, args, {}, self.place(node))
         return op(*given)

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Node
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
-from xdsl.dialects.builtin import LocationAttr
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import TensorOp, element_of, shape_of
-from ranvier.importers.builder import ModuleBuilder, hint
-from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch.call import HANDLERS, Call, NotInNn
 from ranvier.importers.torch.definition import Definition, definition_of
-from ranvier.importers.torch.model import Imported, Mutation, Output
 from ranvier.importers.torch.opaque import import_opaque
 from ranvier.importers.torch.schema import (
     WITHOUT_EFFECT,
@@ -38,102 +34,29 @@ from ranvier.importers.torch.schema import (
     counterpart,
     leaves,
     matching,
+    overload_name,
+    schema_of,
     short_name,
     unused_results,
     writes,
 )
-from ranvier.importers.torch.types import array_of, op_location, tensor_of, tensor_type
-from ranvier.importers.torch.variable import SharedMemory, Variable
+from ranvier.importers.torch.state import ModelState
+from ranvier.importers.torch.types import Place, array_of, tensor_of, tensor_type
+from ranvier.importers.torch.variable import (
+    Foreign,
+    NotFunctional,
+    SharedMemory,
+    Variable,
+    storage_of,
+)
 
 LOG = logging.getLogger("ranvier")
 
 RANDOM = torch.Tag.nondeterministic_seeded
 
 
-class NotFunctional(ModelImportError):
-    """Writes to shared memory that have no counterpart without a write."""
-
-
-@dataclass
-class Foreign:
-    """A value that the framework must compute; `fake` says of which type, if that is known."""
-
-    name: str
-    fake: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a call stands: its node's name in the graph, its name in locations, its source."""
-
-    node: str
-    name: str
-    trace: str = ""
-    unused: frozenset[int] = frozenset()
-    """Results that nothing reads, by position."""
-
-    def location(self, op: str) -> LocationAttr:
-        return op_location(self.name, op, self.trace)
-
-
-class OpImporter:
-    """The module under construction, and what is known of the framework's values."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self.builder = ModuleBuilder({})
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.foreign: dict[str, Reason] = {}
-        self.places: dict[str, str] = {}
-        self._results: dict[str, SSAValue] = {}
-        self._arguments: dict[str, Variable] = {}
-        self._states: dict[object, Variable | Foreign] = {}
-        self._kept: list[torch.Tensor] = []  # places of dead tensors would be used again
-
-    # -- Values from outside ------------------------------------------------------------------
-
-    def argument(self, name: str, fake: torch.Tensor) -> Variable:
-        """A further argument of `@main`."""
-        type = tensor_type(fake)
-        if type is None:
-            raise self.error(
-                Code.INPUT_TYPE,
-                f"input '{name}' is a tensor of {fake.dtype}, {list(fake.shape)}, {fake.layout}; "
-                "dense tensors of static shape and real numbers are compiled",
-            )
-        value = self.builder.block.insert_arg(type, len(self.builder.block.args))
-        self.builder.inputs[name] = value
-        hint(value, name)
-        variable = Variable(value, fake)
-        self._arguments[name] = variable
-        return variable
-
-    def fake(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A fake tensor of the importer's own, with the type and the strides of a tensor."""
-        if tensor_type(tensor) is None:
-            return tensor
-        with self.mode, torch.no_grad():
-            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-
-    def state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
-        """A parameter, a buffer or a constant: one variable however often it is named."""
-        place = (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype)
-        if (known := self._states.get(place)) is None:
-            known = self._states[place] = self.new_state(tensor, name)
-            self._kept.append(tensor)
-        return known
-
-    def new_state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
-        with self.mode, torch.no_grad():
-            fake = self.mode.from_tensor(tensor.detach())
-        if tensor_type(fake) is None or tensor.device.type != "cpu":
-            self.foreign[name] = Reason(
-                Code.OP_ELEMENT_TYPE,
-                f"no tensor of nn holds {tensor.dtype} ({tensor.layout}, on {tensor.device})",
-            )
-            return Foreign(name, fake)
-        value = self.builder.constant(array_of(tensor), name)
-        return Variable(value, fake)
+class OpImporter(ModelState):
+    """Adds calls to the module, one by one."""
 
     # -- Calls --------------------------------------------------------------------------------
 
@@ -147,17 +70,18 @@ class OpImporter:
         given = self.taken_in(bound(op, args, kwargs))
         if outside := [leaf for leaf in leaves(given) if isinstance(leaf, Foreign)]:
             reason = f"it reads '{outside[0].name}', which is not in nn"
-            return self.leave(op, given, place, Reason(Code.OP_OPERAND, reason))
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
         if op.name() in WITHOUT_EFFECT:
             return None
-        written = [arg.name for arg in op._schema.arguments if writes(arg)]
+        written = [arg.name for arg in schema_of(op).arguments if writes(arg)]
         if not written:
             return self.results(op, given, place)
         target = given[written[0]]
         pure = counterpart(op)
-        if pure is None or written != ["self"] or not isinstance(target, Variable):
+        first = schema_of(op).arguments[0].name
+        if pure is None or written != [first] or not isinstance(target, Variable):
             raise self.unshared(op, place)
-        (result,) = leaves(self.results(pure, matching(pure, given), place))
+        (result,) = leaves(self.results(pure, matching(pure, op, given), place))
         return self.assign(target, result, op, place)
 
     def assign(self, target: Variable, result: Any, op: OpOverload, place: Place) -> Variable:
@@ -185,7 +109,7 @@ class OpImporter:
                 if (known := self.evaluated(op, given, constants, place)) is not None:
                     return known
             reason = f"its result is not known without values: {first_line(error)}"
-            return self.leave(op, given, place, Reason(Code.SHAPE_UNKNOWN, reason))
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
         flat, structure = pytree.tree_flatten(result)
         tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
         if any(tensor_type(leaf) is None for leaf in tensors):
@@ -212,7 +136,7 @@ class OpImporter:
         """A result; it is a view of the operand whose memory it shares."""
         if value is None:
             return Foreign(place.name, None)
-        storage = fake.untyped_storage()._cdata
+        storage = storage_of(fake)
         source = next((each for each in operands if each.storage() == storage), None)
         if source is not None and fake is source.fake:
             return source
@@ -231,7 +155,7 @@ class OpImporter:
         arguments = self.read(given, place)
         call = Call(
             short_name(op),
-            op._overloadname,
+            overload_name(op),
             arguments,
             fakes(given),
             result,
@@ -326,7 +250,7 @@ class OpImporter:
         result: Any = None,
     ) -> Any:
         """Leave a call to the framework: what it reads are results of the module."""
-        if any(writes(arg) for arg in op._schema.arguments):
+        if any(writes(arg) for arg in schema_of(op).arguments):
             raise self.error(
                 Code.MODEL_UNSUPPORTED,
                 f"'{place.name}' ({base_name(op)}) writes to a tensor and is not in nn: "
@@ -337,7 +261,7 @@ class OpImporter:
             if isinstance(leaf, Variable):
                 self.also_result(leaf.read(self.appender(place)))
         if result is None:
-            count = len(op._schema.returns)
+            count = len(schema_of(op).returns)
             return (Foreign(place.node, None),) * count if count > 1 else Foreign(place.node, None)
         return pytree.tree_map(
             lambda leaf: Foreign(place.node, leaf) if isinstance(leaf, torch.Tensor) else leaf,
@@ -353,42 +277,6 @@ class OpImporter:
             return self._arguments.get(leaf.name) or self.argument(leaf.name, self.fake(leaf.fake))
 
         return {name: pytree.tree_map(take, value) for name, value in given.items()}
-
-    def also_result(self, value: SSAValue) -> None:
-        """What a foreign call reads is a result too, under the name of the value."""
-        if value not in self._results.values():
-            self._results[value.name_hint or f"value_{len(self._results)}"] = value
-
-    # -- Results of the model -----------------------------------------------------------------
-
-    def output(self, name: str, value: Any) -> Output:
-        """A leaf of what the model returns; a tensor becomes the result `name` of `@main`."""
-        if isinstance(value, Foreign):
-            return Output(None, foreign=value.name)
-        if not isinstance(value, Variable):
-            return Output(None, value)
-        self._results[name] = value.read(self.builder.append)
-        return Output(name)
-
-    def mutation(self, name: str, value: Any, target: str, *, is_input: bool) -> Mutation:
-        """The new value of a buffer or an input. Raises ModelImportError if it is foreign."""
-        if self.output(name, value).name is None:
-            raise self.error(
-                Code.MODEL_UNSUPPORTED, f"'{target}' is set to a value that is not in nn"
-            )
-        return Mutation(name, target, is_input)
-
-    def finish(
-        self,
-        inputs: Sequence[str | None],
-        outputs: Sequence[Output],
-        mutations: Sequence[Mutation] = (),
-    ) -> Imported:
-        attributes = {"ranvier.framework": "PYTORCH", "ranvier.name": self.model}
-        module = self.builder.finish(self._results, attributes)
-        return Imported(
-            module, tuple(inputs), tuple(outputs), tuple(mutations), self.foreign, self.places
-        )
 
     # -- Small parts --------------------------------------------------------------------------
 
@@ -424,8 +312,9 @@ class OpImporter:
             "no counterpart without a write; use an op that returns a new tensor",
         )
 
-    def error(self, code: Code, text: str) -> ModelImportError:
-        return ModelImportError(code, f"{self.model}: {text}")
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class Inner:
@@ -441,26 +330,27 @@ class Inner:
 
     def run(self, values: Sequence[Variable]) -> list[Any]:
         """The results of the definition, on operands in the order of its inputs."""
-        env: dict[torch.fx.Node, Any] = dict(zip(self.definition.inputs, values, strict=True))
+        env: dict[Node, Any] = dict(zip(self.definition.inputs, values, strict=True))
         for node in self.definition.calls:
-            args = torch.fx.node.map_arg(node.args, env.__getitem__)
-            kwargs = torch.fx.node.map_arg(node.kwargs, env.__getitem__)
+            args = map_arg(node.args, env.__getitem__)
+            kwargs = map_arg(node.kwargs, env.__getitem__)
             env[node] = self.step(node, args, kwargs)
         return [env.get(node) if node is not None else None for node in self.definition.outputs]
 
-    def step(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
+    def step(self, node: Node, args: Any, kwargs: Any) -> Any:
         if node.op == "get_attr":
             return self.importer.new_state(self.definition.constant(node), str(node.target))
         if not isinstance(node.target, OpOverload):
-            return node.target(*args, **kwargs)  # pyright: ignore
+            function: Any = node.target  # getitem
+            return function(*args, **kwargs)
         given = bound(node.target, args, kwargs)
-        if any(writes(arg) for arg in node.target._schema.arguments):
+        if any(writes(arg) for arg in schema_of(node.target).arguments):
             raise NotInNn("its definition writes to a tensor")
         result = self.importer.run_fake(node.target, given)
         tensors = [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
         call = Call(
             short_name(node.target),
-            node.target._overloadname,
+            overload_name(node.target),
             self.importer.read(given, self.place),
             fakes(given),
             result,
@@ -495,7 +385,3 @@ def check_types(
             raise NotInNn(f"result {index} is used")
         if value is not None and value.type != (type := tensor_type(fake)):
             raise NotInNn(f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,8 +16,14 @@ from ranvier.importers.semantics import normal_axis
 from ranvier.importers.torch.call import Call, torch_op
 from ranvier.importers.torch.shape import joined, sliced
 
-REDUCTIONS = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max"}
-REDUCTIONS |= {"amin": "min"}
+REDUCTIONS = {
+    "add": "add",
+    "sum": "add",
+    "multiply": "mul",
+    "prod": "mul",
+    "amax": "max",
+    "amin": "min",
+}
 
 
 def indices(call: Call, value: SSAValue) -> SSAValue:
@@ -228,7 +234,8 @@ def import_sort(call: Call) -> Sequence[SSAValue]:
 
 @torch_op("argsort")
 def import_argsort(call: Call) -> SSAValue:
-    return import_sort(call)[1]
+    _, places = import_sort(call)
+    return places
 
 
 def ordered(call: Call, k: int, largest: bool) -> Sequence[SSAValue]:

@@ -21,6 +21,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.torch.call import Call, NotInNn
+from ranvier.importers.torch.schema import operator_set, schema_of
 from ranvier.importers.torch.types import array_of, tensor_of, tensor_type
 
 FRAMEWORK = "PYTORCH"
@@ -43,7 +44,8 @@ def import_opaque(
                 operands.append(value)
                 return {"operand": len(operands) - 1}
             case list() | tuple():
-                return [encoded(item) for item in value]
+                items: Sequence[Any] = value
+                return [encoded(item) for item in items]
             case torch.device():
                 return {"device": str(value)}
             case torch.dtype() | torch.layout() | torch.memory_format():
@@ -58,10 +60,8 @@ def import_opaque(
     settings: dict[str, Attribute] = {
         name: StringAttr(json.dumps(encoded(value))) for name, value in call.arguments.items()
     }
-    types = [type for tensor in tensors if (type := tensor_type(tensor)) is not None]
-    built = nn.OpaqueOp(
-        FRAMEWORK, op.name(), torch._C._get_max_operator_version(), settings, operands, types
-    )
+    types = [kind for tensor in tensors if (kind := tensor_type(tensor)) is not None]
+    built = nn.OpaqueOp(FRAMEWORK, op.name(), operator_set(), settings, operands, types)
     call.builder.append(built, call.location)
     return built.results
 
@@ -73,7 +73,7 @@ def run_opaque(
 
     Raises CallerError for an op that this PyTorch does not have, or of a newer operator set.
     """
-    if version > torch._C._get_max_operator_version():
+    if version > operator_set():
         raise CallerError(
             Code.PROVIDER_MISSING, f"{op} is of operator set {version}, newer than this PyTorch's"
         )
@@ -90,7 +90,8 @@ def run_opaque(
             case {"float": str(text)}:
                 return float(text)
             case list():
-                return [decoded(item) for item in value]
+                items: Sequence[Any] = value
+                return [decoded(item) for item in items]
             case _:
                 return value
 
@@ -99,7 +100,7 @@ def run_opaque(
         for name, value in attributes.items()
         if isinstance(value, StringAttr)
     }
-    args = [given.pop(arg.name) for arg in overload._schema.arguments if not arg.kwarg_only]
+    args = [given.pop(arg.name) for arg in schema_of(overload).arguments if not arg.kwarg_only]
     with torch.no_grad():
         results = overload(*args, **given)
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
@@ -13,16 +13,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.importers.torch.importer import (
-    Foreign,
-    NotFunctional,
-    OpImporter,
-    Place,
-)
+from ranvier.importers.torch.importer import OpImporter
 from ranvier.importers.torch.model import Imported, Mutation, Output
 from ranvier.importers.torch.schema import leaves, unused_results
-from ranvier.importers.torch.types import tensor_type
-from ranvier.importers.torch.variable import Variable
+from ranvier.importers.torch.types import Place, tensor_type
+from ranvier.importers.torch.variable import Foreign, NotFunctional, Variable
 
 INLINED = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 """Higher-order ops that run a graph as it is -> the position of that graph."""
@@ -183,8 +178,8 @@ def check_static(importer: OpImporter, name: str, stated: torch.Tensor) -> None:
 
 
 def state_of(exported: ExportedProgram, target: str) -> torch.Tensor:
-    state: Mapping[str, torch.Tensor] = exported.state_dict
-    return state[target] if target in state else exported.constants[target]
+    held: Mapping[str, Any] = exported.state_dict
+    return held[target] if target in held else cast(torch.Tensor, exported.constants[target])
 
 
 def returned_names(results: Sequence[Any]) -> list[str]:
@@ -197,8 +192,8 @@ def returned_names(results: Sequence[Any]) -> list[str]:
 
 def place_of(node: Node) -> Place:
     """The node's name, after the path of the module that it stands in."""
-    stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(stack.values()))[0] if stack else ""
+    stack: Any = node.meta.get("nn_module_stack") or {}
+    path: str = [*stack.values()][-1][0] if stack else ""
     trace = node.meta.get("stack_trace") or ""
     name = f"{path}/{node.name}" if path else node.name
     return Place(node.name, name, trace, unused_results(node))

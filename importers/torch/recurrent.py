@@ -42,7 +42,7 @@ def recurrent(layer: Layer) -> Handler:
         states = call.tensors("hx") if layer.op is nn.LstmOp else [call.tensor("hx")]
         x, swapped = call.tensor("input"), bool(call["batch_first"])
         x = call.transpose(x, (1, 0, 2)) if swapped else x
-        last: list[list[SSAValue]] = []
+        last: list[Sequence[SSAValue]] = []
         for index in range(call["num_layers"]):
             x, finals = one_layer(call, layer, x, states, index)
             last.append(finals)
@@ -54,7 +54,7 @@ def recurrent(layer: Layer) -> Handler:
 
 def one_layer(
     call: Call, layer: Layer, x: SSAValue, states: Sequence[SSAValue], index: int
-) -> tuple[SSAValue, list[SSAValue]]:
+) -> tuple[SSAValue, Sequence[SSAValue]]:
     """The output of a layer, `steps x batch x directions * hidden`, and its last states."""
     directions = 2 if call["bidirectional"] else 1
     weights = [direction_weights(call, layer, index * directions + d) for d in range(directions)]

@@ -7,8 +7,12 @@ from xdsl.ir import SSAValue
 from ranvier.dialects import nn
 from ranvier.importers.torch.call import Call, torch_op
 
-MODES = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear"}
-MODES |= {"bicubic": "cubic"}
+MODES = {
+    "linear": "linear",
+    "bilinear": "linear",
+    "trilinear": "linear",
+    "bicubic": "cubic",
+}
 NAMES = [f"upsample_{kind}" for kind in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")]
 NEAREST = [f"upsample_nearest{rank}d" for rank in (1, 2, 3)]
 EXACT = [f"_upsample_nearest_exact{rank}d" for rank in (1, 2, 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -79,3 +80,17 @@ def op_location(name: str, op: str, trace: str) -> LocationAttr:
         text = file.encode("ascii", "backslashreplace").decode()
         place = FileLineColLoc(StringAttr(text), IntAttr(int(line)), IntAttr(0))
     return named(name, named(op, place))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call stands: its node's name in the graph, its name in locations, its source."""
+
+    node: str
+    name: str
+    trace: str = ""
+    unused: frozenset[int] = frozenset()
+    """Results that nothing reads, by position."""
+
+    def location(self, op: str) -> LocationAttr:
+        return op_location(self.name, op, self.trace)

@@ -8,7 +8,8 @@ when it is next read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.interfaces import Array, ints
 from ranvier.dialects.nn.shape import MovementOp
 from ranvier.dialects.nn.types import TensorOp, shape_of
+from ranvier.importers.errors import ModelImportError
 
 Append: TypeAlias = Callable[[TensorOp], SSAValue]
 MakeConstant: TypeAlias = Callable[[Array], SSAValue]
@@ -27,6 +29,18 @@ MOVES = nn.ReshapeOp | nn.TransposeOp | nn.SliceOp | nn.BroadcastOp
 
 class SharedMemory(Exception):
     """A tensor is written to through a view that `nn` does not undo."""
+
+
+class NotFunctional(ModelImportError):
+    """Writes to shared memory that have no counterpart without a write."""
+
+
+@dataclass
+class Foreign:
+    """A value that the framework must compute; `fake` says of which type, if that is known."""
+
+    name: str
+    fake: torch.Tensor | None
 
 
 class Variable:
@@ -43,7 +57,7 @@ class Variable:
 
     def storage(self) -> int:
         """Identifies the memory that the tensor shares with its views."""
-        return self.fake.untyped_storage()._cdata
+        return storage_of(self.fake)
 
     def read(self, append: Append) -> SSAValue:
         """What the tensor holds. Raises SharedMemory if a write has changed that beyond reach."""
@@ -74,6 +88,11 @@ class Variable:
         for op in self._path:
             stages.append(append(op.rebuilt(stages[-1])))
         return stages
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    storage: Any = tensor.untyped_storage()
+    return storage._cdata
 
 
 def moves(origin: SSAValue, value: SSAValue) -> Sequence[MovementOp] | None:
