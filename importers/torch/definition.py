@@ -22,7 +22,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from ranvier.importers.torch.call import HANDLERS
-from ranvier.importers.torch.schema import schema_of
+from ranvier.importers.torch.schema import schema_of, short_name
 
 aten: Any = torch.ops.aten
 
@@ -125,13 +125,13 @@ OWN: dict[Any, Callable[..., Any]] = {
 
 @cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Definitions of the ops that have no handler."""
-    known: dict[Any, Any] = core_aten_decompositions() | get_decompositions(FURTHER) | OWN
-    return {
+    """Definitions of the ops that have no handler, or one for a part of their forms."""
+    core: dict[Any, Any] = {
         op: definition
-        for op, definition in known.items()
-        if schema_of(op).name.removeprefix("aten::") not in HANDLERS
+        for op, definition in core_aten_decompositions().items()
+        if short_name(op) not in HANDLERS
     }
+    return core | get_decompositions(FURTHER) | OWN
 
 
 def definition_of(

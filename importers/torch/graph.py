@@ -203,6 +203,14 @@ def attribute(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[A
     return [value]
 
 
+def assignment(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
+    (_, path), value = given
+    name = f"{path}.{node.s('name')}" if path else node.s("name")
+    if not isinstance(value, Variable) or run.states.get(name, value) is not value:
+        raise run.fail(node, f"'{name}' becomes another object; write to its tensor in place")
+    return []
+
+
 def number_to_tensor(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
     if isinstance(given[0], Variable | Foreign):
         return given
@@ -244,6 +252,7 @@ def type_of(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any
 STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any]]] = {
     "prim::Constant": constant,
     "prim::GetAttr": attribute,
+    "prim::SetAttr": assignment,
     "prim::NumToTensor": number_to_tensor,
     "prim::ImplicitTensorToNum": lambda run, node, given: [run.number(node, given[0])],
     "prim::If": branch,

@@ -67,12 +67,12 @@ class OpImporter(ModelState):
 
         Raises ModelImportError for what would give wrong results.
         """
+        if op.name() in WITHOUT_EFFECT:
+            return None
         given = self.taken_in(bound(op, args, kwargs))
         if outside := [leaf for leaf in leaves(given) if isinstance(leaf, Foreign)]:
             reason = f"it reads '{outside[0].name}', which is not in nn"
             return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
-        if op.name() in WITHOUT_EFFECT:
-            return None
         written = [arg.name for arg in schema_of(op).arguments if writes(arg)]
         if not written:
             return self.results(op, given, place)

@@ -12,7 +12,7 @@ from xdsl.ir import SSAValue
 from ranvier.dialects import nn
 from ranvier.dialects.nn.shapes import Shape, broadcast_shapes
 from ranvier.dialects.nn.types import element_of, shape_of
-from ranvier.importers.semantics import normal_axis
+from ranvier.importers.semantics import evenly_spaced, normal_axis
 from ranvier.importers.torch.call import Call, torch_op
 from ranvier.importers.torch.shape import joined, sliced
 
@@ -117,8 +117,33 @@ def import_index(call: Call) -> SSAValue:
         return call.build(nn.GatherOp(call.tensor(), places, axis=axes[0]))
     rest = [axis for axis in range(call.rank()) if axis not in axes]
     front = call.transpose(call.tensor(), [*axes, *rest])
-    taken = call.build(nn.GatherNdOp(front, tuples, batch=0))
+    taken = evenly_picked(call, front, tuples)
+    if taken is None:
+        taken = call.build(nn.GatherNdOp(front, tuples, batch=0))
     return call.transpose(taken, picked_order(axes, rest, len(shape)))
+
+
+def evenly_picked(call: Call, value: SSAValue, tuples: SSAValue) -> SSAValue | None:
+    """What index tuples pick of the first dimensions if they are fixed and evenly spaced:
+    slice, reshape, transpose, reshape, broadcast."""
+    places = call.builder.constant_of(tuples)
+    if places is None:
+        return None
+    count = places.shape[-1]
+    sizes, rest = shape_of(value)[:count], shape_of(value)[count:]
+    places = np.where(places < 0, places + sizes, places)
+    if not ((places >= 0) & (places < sizes)).all():
+        call.refuse("an index is out of range")
+    flat = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), sizes))
+    if (run := evenly_spaced(flat)) is None:
+        return None
+    end = run.start + (run.count - 1) * run.step + 1
+    rows = sliced(call, call.reshape(value, (prod(sizes), *rest)), 0, run.start, end, run.step)
+    apart = call.reshape(rows, (*run.sizes, *rest))
+    order = [place for place in run.order if place is not None]
+    moved = call.transpose(apart, [*order, *range(len(order), len(order) + len(rest))])
+    ones = [1 if place is None else run.sizes[place] for place in run.order]
+    return call.broadcast(call.reshape(moved, (*ones, *rest)), (*flat.shape, *rest))
 
 
 def picked_order(axes: Sequence[int], rest: Sequence[int], picked: int) -> list[int]:

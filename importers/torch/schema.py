@@ -62,7 +62,7 @@ def base_name(op: OpOverload) -> str:
     return schema_of(op).name
 
 
-def short_name(op: OpOverload) -> str:
+def short_name(op: Any) -> str:
     """`add`; with its namespace where that is not aten."""
     return schema_of(op).name.removeprefix("aten::")
 

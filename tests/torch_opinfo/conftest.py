@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from opinfo import Tally  # noqa: E402
+from opinfo import Tally
 
 TALLIES: list[Tally] = []
 

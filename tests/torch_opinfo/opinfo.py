@@ -20,7 +20,15 @@ from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import Imported, import_program
 from ranvier.importers.torch.types import array_of
 
-OPS = [op for op in op_db if torch.float32 in op.dtypes]
+APART = ("jiterator", "partial_views")
+"""Compiles for GPUs alone; reads beyond its tensor."""
+
+OPS = [
+    op
+    for op in op_db
+    if torch.float32 in op.dtypes
+    and not any(word in f"{op.name}.{op.variant_test_name}" for word in APART)
+]
 SAMPLES = 20
 """Of one op at most."""
 
@@ -55,10 +63,15 @@ class Sample:
     module: OneCall
     inputs: tuple[torch.Tensor, ...]
 
-    def eager(self, seed: int) -> list[Any]:
+    def eager(self, seed: int, relative: float = 0.0) -> list[Any]:
+        """The leaves of the result, with every float of the inputs moved by a relative amount."""
         torch.manual_seed(seed)
+        inputs = [
+            tensor * (1 + relative) if tensor.is_floating_point() and relative else tensor.clone()
+            for tensor in self.inputs
+        ]
         with torch.no_grad():
-            return pytree.tree_leaves(self.module(*(tensor.clone() for tensor in self.inputs)))
+            return pytree.tree_leaves(self.module(*inputs))
 
 
 @dataclass
@@ -66,7 +79,7 @@ class Tally:
     """Outcomes of samples, by op.
 
     `machine`: all of it runs there, `host`: some runs on the host, `wrong`: other numbers than
-    PyTorch's. Beside those, which were tried: `not in nn`, `random`, `not exported` by PyTorch
+    PyTorch's, or an error that should not be. Beside those, which were tried: `not in nn`, `random`, `not exported` by PyTorch
     itself, `refused` with a code.
     """
 
@@ -74,10 +87,14 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, sample: Sample, outcome: str) -> None:
+    def add(self, sample: Sample) -> None:
+        try:
+            outcome, text = outcome_of(sample, self.reasons), ""
+        except Exception as error:  # a bug, which the other samples are not to hide
+            outcome, text = "wrong", f": {type(error).__name__}: {error}"
         self.outcomes.setdefault(sample.op, Counter())[outcome] += 1
         if outcome == "wrong":
-            self.wrong.append(f"{sample.op}[{sample.index}]")
+            self.wrong.append(f"{sample.op}[{sample.index}]{text}")
 
     @property
     def samples(self) -> Counter[str]:
@@ -139,7 +156,7 @@ def tally(ops: Sequence[Any], count: int = SAMPLES) -> Tally:
         warnings.simplefilter("ignore")  # of torch about what it will remove
         for op in ops:
             for sample in samples_of(op, count):
-                result.add(sample, outcome_of(sample, result.reasons))
+                result.add(sample)
     return result
 
 
@@ -160,7 +177,11 @@ def outcome_of(sample: Sample, reasons: Counter[str]) -> str:
     if imported.foreign or any(isinstance(op, nn.OpaqueOp) for op in imported.module.walk()):
         return "not in nn"
     program = ranvier.compile(imported.module, fast_math=("none",))
-    if not all(map(agree, results(program, imported, sample.inputs), expected)):
+    actual = results(program, imported, sample.inputs)
+    if not all(map(agree, actual, expected)) and not all(
+        # Near a pole, by as much as the rounding of the inputs moves eager.
+        map(agree, actual, expected, sample.eager(0, 2**-22))
+    ):
         return "wrong"
     reasons.update({f"{op.op}: {op.reason}" for op in program.host_ops})
     return "host" if program.operators["host"] else "machine"
@@ -182,8 +203,11 @@ def results(
     ]
 
 
-def agree(result: Any, expected: Any) -> bool:
-    """Equal types and shapes; floats equal to rounding, relative to the largest of them."""
+def agree(result: Any, expected: Any, moved: Any = None) -> bool:
+    """Equal types and shapes; floats equal to rounding, relative to the largest of them.
+
+    `moved` is what else they may be, and anything between.
+    """
     if not isinstance(expected, torch.Tensor):
         return bool(result == expected or (result != result and expected != expected))
     if expected.dtype.is_complex or expected.layout is not torch.strided:
@@ -196,4 +220,5 @@ def agree(result: Any, expected: Any) -> bool:
         return bool(np.array_equal(other, array))
     wide, wide_other = array.astype(np.float64), other.astype(np.float64)
     scale = np.abs(wide[np.isfinite(wide)]).max(initial=1.0)
-    return np.allclose(wide_other, wide, rtol=RTOL, atol=ATOL * scale, equal_nan=True)
+    slack = 0.0 if moved is None else np.abs(array_of(moved).astype(np.float64) - wide)
+    return bool(np.isclose(wide_other, wide, RTOL, ATOL * scale + slack, equal_nan=True).all())
