@@ -141,6 +141,7 @@ def record(
     """
     followed = GraphModule(module, follow_sizes(module.graph))
     followed.eval()
+    call = call.copy()  # recording runs the model, which may write to its inputs
     tensors = [getattr(module, name) for name in replayed]
     for tensor, outputs in zip(tensors, replayed.values(), strict=True):
         setattr(tensor, LOADED, Replay(outputs))

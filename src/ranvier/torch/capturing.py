@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.jit._recursive import wrap_cpp_module
 from torch.utils import _pytree as pytree
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
@@ -58,16 +59,19 @@ class Call:
         return self.map(lambda tensor: tensor.detach().clone())
 
 
-class Callable_(nn.Module):
-    """A module whose `forward` is some other function; `owner` keeps that one's parameters."""
+class Wrapped(nn.Module):
+    """A module whose `forward` is some other function; `owner` keeps that one's parameters.
+
+    Without an owner, tensors of the function are constants of the graph.
+    """
 
     def __init__(self, function: Callable[..., Any], owner: nn.Module | None = None) -> None:
         super().__init__()
         self.owner = owner
-        self.function = function
+        self.function = (function,)  # in a tuple, so that it is no submodule
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+        return self.function[0](*args, **kwargs)
 
 
 def call_of(example_inputs: object, example_kwargs: Mapping[str, Any] | None = None) -> Call:
@@ -127,13 +131,16 @@ def module_of(model: Callable[..., Any]) -> nn.Module:
     if owner is not None:
         tensors = {**dict(owner.named_parameters()), **dict(owner.named_buffers())}
         check_device("parameter", tensors)
-    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        return Callable_(model, owner)
+    if isinstance(model, torch.jit.ScriptModule):
+        # Under export a call of a scripted class ends at its Python method; this has no class.
+        return Wrapped(wrap_cpp_module(getattr(model, "_c")).forward)
+    if owner is not None and any(isinstance(m, torch.jit.ScriptModule) for m in owner.modules()):
+        return Wrapped(model)  # whose parameters are no `nn.Parameter`s once they were loaded
     if isinstance(model, nn.Module):
         return model
     if isinstance(model, MethodType) and owner is not None and model.__name__ == "forward":
         return owner
-    return Callable_(model, owner)
+    return Wrapped(model, owner)
 
 
 def capture(model: Callable[..., Any], call: Call) -> GraphModule:

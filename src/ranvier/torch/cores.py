@@ -1,8 +1,8 @@
 """Which simulated NeuronCores a model runs on.
 
-A process sees the cores of `NEURON_RT_VISIBLE_CORES` (`0-3`, `1,2`) or `NEURON_RT_NUM_CORES`,
-4 by default, numbered from 0. Each core runs one program at a time. A model that is placed
-more cores than it needs is replicated, and its calls go round the replicas.
+A process sees the cores of `NEURON_RT_VISIBLE_CORES` (`0-3`, `1,2`) or `NEURON_RT_NUM_CORES`, 4 by
+default, numbered from 0. Each core runs one program at a time. A model that is placed on more cores
+than it needs is replicated, and its calls go round the replicas.
 """
 
 from __future__ import annotations

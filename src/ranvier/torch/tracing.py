@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import subprocess
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -128,9 +129,10 @@ def trace(model: Callable[..., Any], example_inputs: Any = None, **keywords: Any
         return model
     known = {each.name for each in fields(Settings)}
     settings = Settings(**{name: keywords[name] for name in keywords.keys() & known})
-    traced = traced_of(model, example_inputs, settings)
     rest = {name: value for name, value in keywords.items() if name not in known}
-    return record(traced.module, traced.call, traced.replayed, rest)
+    with state_kept(model):
+        traced = traced_of(model, example_inputs, settings)
+        return record(traced.module, traced.call, traced.replayed, rest)
 
 
 def export(
@@ -142,12 +144,26 @@ def export(
     """
     if is_training(model):
         raise CallerError(Code.OPTION_INVALID, "the model is in training mode; call eval() before")
-    traced = traced_of(model, example_inputs, Settings(**keywords))
-    with warnings.catch_warnings():
+    with state_kept(model), warnings.catch_warnings():
+        traced = traced_of(model, example_inputs, Settings(**keywords))
         warnings.simplefilter("ignore")
         return torch.export.export(
             traced.module, traced.call.args, dict(traced.call.kwargs), strict=False
         )
+
+
+@contextmanager
+def state_kept(model: Callable[..., Any]) -> Generator[None]:
+    """Undo what running the examples does to the buffers of a model."""
+    owner = owner_of(model)
+    buffers = [] if owner is None else list(owner.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, old in zip(buffers, before, strict=True):
+            if not torch.equal(buffer, old):
+                buffer.copy_(old)
 
 
 def is_training(model: Callable[..., Any]) -> bool:
@@ -165,10 +181,9 @@ def traced_of(model: Callable[..., Any], example_inputs: Any, settings: Settings
     call = call_of(example_inputs, settings.example_kwarg_inputs)
     checked = [call_of(each) for each in settings.check_inputs or ()]
     if not settings.half:
-        return build(model, call, call, checked or [call], settings)
-    checked = [each.map(to_half) for each in checked]
-    narrow = call.map(to_half)
-    return build(half_of(model), call, narrow, checked or [narrow], settings)
+        return build(model, call, call, checked, settings)
+    narrow = [each.map(to_half) for each in checked]
+    return build(half_of(model), call, call.map(to_half), narrow, settings)
 
 
 def to_half(tensor: Tensor) -> Tensor:
@@ -193,11 +208,14 @@ def build(
 ) -> Traced:
     """Capture, place, compile, check and assemble. `outer` is what the result is called with."""
     rules, compilation, half = settings.rules, settings.compilation, settings.half
-    run_model(model, call)  # an error of the model is its own
+    expected = run_model(model, call)  # an error of the model is its own
     captured = capture(model, call)
     if settings.check_trace:
+        tolerance = settings.check_tolerance or TOLERANCE
+        if not checked:
+            check_captured(captured, call, expected, tolerance)
         for each in checked:
-            check_captured(model, captured, each, settings.check_tolerance or TOLERANCE)
+            check_captured(captured, each, run_model(model, each), tolerance)
     found = partition(captured, rules, compilation.options)
     log_partition(found)
     if settings.skip_compiler:
