@@ -203,3 +203,16 @@ class Call:
 
     def refuse(self, reason: str) -> NoReturn:
         raise NotInNn(reason)
+
+
+def check_types(
+    values: Sequence[SSAValue | None], tensors: Sequence[torch.Tensor], unused: frozenset[int]
+) -> None:
+    """Raises NotInNn unless what is used has the types that PyTorch infers."""
+    if len(values) != len(tensors):
+        raise NotInNn(f"{len(values)} results, PyTorch has {len(tensors)}")
+    for index, (value, fake) in enumerate(zip(values, tensors, strict=True)):
+        if value is None and index not in unused:
+            raise NotInNn(f"result {index} is used")
+        if value is not None and value.type != (type := tensor_type(fake)):
+            raise NotInNn(f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}")

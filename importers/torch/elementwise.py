@@ -113,7 +113,8 @@ def rounding(op: type[TensorOp]) -> Handler:
 def binary(op: type[TensorOp]) -> Handler:
     def import_binary(call: Call) -> SSAValue:
         first, second = list(call.arguments)[:2]
-        return call.build(op(call.operand(first), call.operand(second)))
+        chosen = nn.AndOp if op is nn.MulOp and call.element == i1 else op
+        return call.build(chosen(call.operand(first), call.operand(second)))
 
     return import_binary
 

@@ -14,17 +14,16 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.fx import Node
-from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.nn.types import TensorOp, element_of, shape_of
-from ranvier.importers.torch.call import HANDLERS, Call, NotInNn
-from ranvier.importers.torch.definition import Definition, definition_of
+from ranvier.dialects.nn.types import TensorOp
+from ranvier.importers.torch.call import HANDLERS, Call, NotInNn, check_types
+from ranvier.importers.torch.definition import definition_of
+from ranvier.importers.torch.inner import Inner
 from ranvier.importers.torch.opaque import import_opaque
 from ranvier.importers.torch.schema import (
     WITHOUT_EFFECT,
@@ -37,7 +36,6 @@ from ranvier.importers.torch.schema import (
     overload_name,
     schema_of,
     short_name,
-    unused_results,
     writes,
 )
 from ranvier.importers.torch.state import ModelState
@@ -47,6 +45,7 @@ from ranvier.importers.torch.variable import (
     NotFunctional,
     SharedMemory,
     Variable,
+    fakes,
     storage_of,
 )
 
@@ -315,73 +314,3 @@ class OpImporter(ModelState):
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-class Inner:
-    """Runs PyTorch's definition of an op: its calls carry the location of the one call."""
-
-    def __init__(
-        self, importer: OpImporter, definition: Definition, place: Place, call: Call
-    ) -> None:
-        self.importer = importer
-        self.definition = definition
-        self.place = place
-        self.call = call
-
-    def run(self, values: Sequence[Variable]) -> list[Any]:
-        """The results of the definition, on operands in the order of its inputs."""
-        env: dict[Node, Any] = dict(zip(self.definition.inputs, values, strict=True))
-        for node in self.definition.calls:
-            args = map_arg(node.args, env.__getitem__)
-            kwargs = map_arg(node.kwargs, env.__getitem__)
-            env[node] = self.step(node, args, kwargs)
-        return [env.get(node) if node is not None else None for node in self.definition.outputs]
-
-    def step(self, node: Node, args: Any, kwargs: Any) -> Any:
-        if node.op == "get_attr":
-            return self.importer.new_state(self.definition.constant(node), str(node.target))
-        if not isinstance(node.target, OpOverload):
-            function: Any = node.target  # getitem
-            return function(*args, **kwargs)
-        given = bound(node.target, args, kwargs)
-        if any(writes(arg) for arg in schema_of(node.target).arguments):
-            raise NotInNn("its definition writes to a tensor")
-        result = self.importer.run_fake(node.target, given)
-        tensors = [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
-        call = Call(
-            short_name(node.target),
-            overload_name(node.target),
-            self.importer.read(given, self.place),
-            fakes(given),
-            result,
-            self.importer.builder,
-            self.call.location,
-        )
-        values = self.importer.handled(node.target, call, given, self.place)
-        check_types(values, tensors, unused_results(node))
-        flat, structure = pytree.tree_flatten(result)
-        own = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
-        built = iter(values)
-        wrapped = [self.importer.variable(next(built), leaf, own, self.place) for leaf in flat]
-        return pytree.tree_unflatten(wrapped, structure)
-
-
-def fakes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with fake tensors in place of variables."""
-    return {
-        name: pytree.tree_map(lambda leaf: leaf.fake if isinstance(leaf, Variable) else leaf, value)
-        for name, value in given.items()
-    }
-
-
-def check_types(
-    values: Sequence[SSAValue | None], tensors: Sequence[torch.Tensor], unused: frozenset[int]
-) -> None:
-    """Raises NotInNn unless what is used has the types that PyTorch infers."""
-    if len(values) != len(tensors):
-        raise NotInNn(f"{len(values)} results, PyTorch has {len(tensors)}")
-    for index, (value, fake) in enumerate(zip(values, tensors, strict=True)):
-        if value is None and index not in unused:
-            raise NotInNn(f"result {index} is used")
-        if value is not None and value.type != (type := tensor_type(fake)):
-            raise NotInNn(f"{shape_of(value)} of {element_of(value)}, but PyTorch infers {type}")

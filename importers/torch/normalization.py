@@ -8,9 +8,11 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.types import TensorOp, element_of, tensor
 from ranvier.importers.semantics import normal_axis
 from ranvier.importers.torch.call import Call, Handler, torch_op
+from ranvier.importers.torch.variable import NotFunctional
 
 
 def factor(call: Call, name: str, neutral: float, shape: tuple[int, ...]) -> SSAValue:
@@ -23,7 +25,13 @@ def factor(call: Call, name: str, neutral: float, shape: tuple[int, ...]) -> SSA
 @torch_op("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 @torch_op("_batch_norm_no_update")
 def import_batch_norm(call: Call) -> list[SSAValue | None]:
-    if call.get("training", False) or not call.has("running_mean"):
+    if call.get("training", False) and call.has("running_mean"):
+        # PyTorch does not declare it, and what it makes of the op in an export does.
+        raise NotFunctional(
+            Code.MODEL_UNSUPPORTED,
+            "batch_norm in training mode updates its running statistics; call eval() first",
+        )
+    if not call.has("running_mean"):
         call.refuse("it takes statistics of the batch")
     channels = call.shape("input")[1:2]
     names = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}

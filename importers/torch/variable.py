@@ -7,12 +7,13 @@ when it is next read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -88,6 +89,14 @@ class Variable:
         for op in self._path:
             stages.append(append(op.rebuilt(stages[-1])))
         return stages
+
+
+def fakes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with fake tensors in place of variables."""
+    return {
+        name: pytree.tree_map(lambda leaf: leaf.fake if isinstance(leaf, Variable) else leaf, value)
+        for name, value in given.items()
+    }
 
 
 def storage_of(tensor: torch.Tensor) -> int:

@@ -203,6 +203,21 @@ def test_buffers_that_a_model_changes_are_results() -> None:
         np.testing.assert_array_equal(calls, np.ones(3))
 
 
+def test_batch_norm_in_training_mode_changes_its_statistics() -> None:
+    torch.manual_seed(0)
+    x, layer = torch.randn(4, 3, 5), torch.nn.BatchNorm1d(3).train()
+    with pytest.raises(ModelImportError, match="call eval"):
+        import_graph(torch.jit.script(layer), [x])
+    imported = import_program(torch.export.export(layer, (x,)))
+    targets = [mutation.target for mutation in imported.mutations]
+    assert sorted(targets) == ["num_batches_tracked", "running_mean", "running_var"]
+    if "nn.opaque" not in ops_of(imported.module):
+        result, *changed = run(imported, [x])
+        np.testing.assert_allclose(result, layer(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+        for target, value in zip(targets, changed, strict=True):
+            np.testing.assert_allclose(value, layer.state_dict()[target].numpy(), rtol=1e-5)
+
+
 # -- Types ------------------------------------------------------------------------------------
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)

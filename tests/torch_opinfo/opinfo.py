@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 import ranvier
 from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import Imported, import_program
 from ranvier.importers.torch.types import array_of
@@ -79,8 +80,8 @@ class Tally:
     """Outcomes of samples, by op.
 
     `machine`: all of it runs there, `host`: some runs on the host, `wrong`: other numbers than
-    PyTorch's, or an error that should not be. Beside those, which were tried: `not in nn`, `random`, `not exported` by PyTorch
-    itself, `refused` with a code.
+    PyTorch's, or an error that should not be. Beside those, which were tried: `empty`, which has
+    nothing to run, `not in nn`, `random`, `not exported` by PyTorch itself, `refused` with a code.
     """
 
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
@@ -135,16 +136,20 @@ def name_of(op: Any) -> str:
 
 
 def samples_of(op: Any, count: int = SAMPLES) -> Iterator[Sample]:
-    """The first samples of an op in fp32, drawn with a fixed seed; none if it needs a GPU."""
+    """Some of the first samples of an op in fp32, drawn with a fixed seed.
+
+    None if it needs a GPU.
+    """
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     try:
         # All of them: a generator that is left halfway switches modes of torch when it dies.
-        drawn = list(op.sample_inputs("cpu", torch.float32))[:count]
+        drawn = list(op.sample_inputs("cpu", torch.float32))[:SAMPLES]
     except RuntimeError:
         return
-    for index, sample in enumerate(drawn):
+    for index in sorted({len(drawn) * place // count for place in range(count)} if drawn else ()):
+        sample = drawn[index]
         leaves, structure = pytree.tree_flatten(((sample.input, *sample.args), sample.kwargs))
         inputs = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         yield Sample(name_of(op), index, OneCall(op.op, leaves, structure).eval(), inputs)
@@ -183,6 +188,8 @@ def outcome_of(sample: Sample, reasons: Counter[str]) -> str:
         map(agree, actual, expected, sample.eager(0, 2**-22))
     ):
         return "wrong"
+    if program.host_ops and {op.code for op in program.host_ops} == {Code.OP_EMPTY.number}:
+        return "empty"
     reasons.update({f"{op.op}: {op.reason}" for op in program.host_ops})
     return "host" if program.operators["host"] else "machine"
 
