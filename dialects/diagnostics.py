@@ -39,6 +39,7 @@ class Code(Enum):
     RULE_INVALID = ("RV0122", "mend the rule; `docs/rules.md` describes the language")
     RULE_IMPOSSIBLE = ("RV0123", "change the rule, or the op that it places")
     SEGMENT_FAILED = ("RV0124", "report it with the reproducer, or allow host execution")
+    TRACE_MISMATCH = ("RV0125", "relax `check_tolerance`, or make the model deterministic")
 
     OP_NO_LOWERING = ("RV0201", "the target has no instruction sequence for this op")
     OP_ELEMENT_TYPE = ("RV0202", "the target lacks this element type for this op")

@@ -3,7 +3,7 @@
 Even levels run on the host, odd ones on the target, and a level never decreases along a use. The
 ops of one level are then convex and the segments acyclic. A path that changes sides k times needs
 k + 1 segments; the levels are no more, and where paths of that length begin on both sides one more
-is needed by any placement. `docs/design/0008-fewest-segments.md` has the argument.
+is needed by any placement. `docs/design/0009-fewest-segments.md` has the argument.
 """
 
 from __future__ import annotations

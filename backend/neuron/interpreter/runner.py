@@ -46,12 +46,18 @@ class Runner:
         if unknown := sorted(set(inputs) - {port.name for port in ports}):
             known = ", ".join(port.name for port in ports)
             raise CallerError(Code.INPUT_UNKNOWN, f"no input '{unknown[0]}'; inputs: {known}")
-        self.counters = Counters()
         values = [_input(port, inputs.get(port.name)) for port in ports]
+        outputs = self.execute(values, exact=exact)
+        return {port.name: out for port, out in zip(self.neff.outputs, outputs, strict=True)}
+
+    def execute(self, inputs: Sequence[Array], *, exact: bool = False) -> list[Array]:
+        """Outputs by position, of inputs that fit their ports: nothing is checked here."""
+        self.counters = Counters()
+        values = list(inputs)
         for index, step in enumerate(self.neff.steps):
             operands = [values[operand] for operand in step.operands]
             values.extend(self._step((index, exact), step, operands))
-        return {port.name: values[port.value] for port in self.neff.outputs}
+        return [values[port.value] for port in self.neff.outputs]
 
     def _step(
         self, key: tuple[int, bool], step: Step, operands: Sequence[Array]

@@ -179,6 +179,15 @@ def load_neff(path: Path | str, *, copy: bool = False) -> Neff:
             whole = np.memmap(path, np.uint8, "r")
     except OSError as error:
         raise CallerError(Code.FILE_MISSING, f"{path}: {error.strerror or error}") from error
+    return read_neff(whole, path)
+
+
+def read_neff(whole: Array, path: Path) -> Neff:
+    """Check a file that is in memory; `path` names it in errors. Its bytes stay where they are.
+
+    Raises the NeffError of the first check that fails.
+    """
+    whole = whole.view()
     whole.flags.writeable = False
     try:
         return _Loader(path, whole).load()

@@ -1,0 +1,165 @@
+"""What an op stands for: PyTorch's own kernels of composite ops and decompositions, and a few more.
+
+An op that has no handler and that is defined by others is imported by its definition; all of that
+carries the location of the one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import log, prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from ranvier.importers.torch.call import HANDLERS
+from ranvier.importers.torch.schema import schema_of, short_name
+
+aten: Any = torch.ops.aten
+
+# PyTorch's own, beside those that lead to its core ops.
+FURTHER = (aten._adaptive_avg_pool2d, aten.addmv, aten.dist, aten.native_batch_norm)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A graph of calls that an op stands for, with the op's tensors as inputs, in order."""
+
+    module: GraphModule
+    inputs: Sequence[Node]
+    calls: Sequence[Node]
+    outputs: Sequence[Node | None]
+
+    def constant(self, node: Node) -> Tensor:
+        """The tensor of a `get_attr` node."""
+        return getattr(self.module, str(node.target))
+
+
+# -- Definitions that PyTorch has in its documentation only -----------------------------------
+
+
+def log2(x: Tensor) -> Tensor:
+    return torch.log(x) * (1 / log(2))
+
+
+def log10(x: Tensor) -> Tensor:
+    return torch.log(x) * (1 / log(10))
+
+
+def exp2(x: Tensor) -> Tensor:
+    return torch.exp(x * log(2))
+
+
+def log1p(x: Tensor) -> Tensor:
+    """`log(u) * x / (u - 1)` of `u = 1 + x`, which takes back what rounding did to `u`."""
+    u = 1 + x
+    exact = (u == 1) | torch.isinf(u)
+    return torch.where(u == 1, x, torch.log(u) * torch.where(exact, 1, x / (u - 1)))
+
+
+def expm1(x: Tensor) -> Tensor:
+    """`2 t / (1 - t)` of `t = tanh(x / 2)` near 0, where `exp(x) - 1` would lose digits."""
+    t = torch.tanh(x / 2)
+    return torch.where(torch.abs(x) < 0.5, 2 * t / (1 - t), torch.exp(x) - 1)
+
+
+def erfc(x: Tensor) -> Tensor:
+    return 1 - torch.erf(x)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """`min(x, 0) - log(1 + exp(-|x|))`"""
+    return torch.clamp(x, max=0) - torch.nn.functional.softplus(-torch.abs(x))
+
+
+def var_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
+    keepdim: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    axes = list(dim) if dim else list(range(x.dim()))
+    count = prod(x.shape[axis] for axis in axes)
+    centre = torch.mean(x, axes, keepdim=True)
+    total = torch.sum(torch.square(x - centre), axes, keepdim=keepdim)
+    divisor = max(0, count - (1 if correction is None else correction))
+    return total / divisor, centre if keepdim else torch.mean(x, axes)
+
+
+def var(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None,
+    keepdim: bool = False,
+) -> Tensor:  # fmt: skip
+    return var_mean(x, dim, correction=correction, keepdim=keepdim)[0]
+
+
+def addbmm(
+    x: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    product = torch.sum(torch.bmm(batch1, batch2), 0) * alpha
+    return product + x * beta if beta else product
+
+
+OWN: dict[Any, Callable[..., Any]] = {
+    aten.addbmm.default: addbmm,
+    aten.exp2.default: exp2,
+    aten.expm1.default: expm1,
+    aten.log10.default: log10,
+    aten.log1p.default: log1p,
+    aten.log2.default: log2,
+    aten.log_sigmoid_forward.default: lambda x: (log_sigmoid(x), x),
+    aten.var.correction: var,
+    aten.var_mean.correction: var_mean,
+}
+
+
+# -- Definitions as graphs --------------------------------------------------------------------
+
+
+@cache
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Definitions of the ops that have no handler, or one for a part of their forms."""
+    core: dict[Any, Any] = {
+        op: definition
+        for op, definition in core_aten_decompositions().items()
+        if short_name(op) not in HANDLERS
+    }
+    return core | get_decompositions(FURTHER) | OWN
+
+
+def definition_of(
+    op: OpOverload, arguments: Mapping[str, Any], mode: FakeTensorMode
+) -> Definition | None:
+    """The definition of an op for fake arguments; None if it is defined by itself."""
+    flat, structure = pytree.tree_flatten(dict(arguments))
+    places = [i for i, leaf in enumerate(flat) if isinstance(leaf, Tensor)]
+
+    def run(*tensors: Tensor) -> list[Any]:
+        filled = list(flat)
+        for place, tensor in zip(places, tensors, strict=True):
+            filled[place] = tensor
+        given: dict[str, Any] = pytree.tree_unflatten(filled, structure)
+        args = [given.pop(arg.name) for arg in schema_of(op).arguments if not arg.kwarg_only]
+        return pytree.tree_leaves(op(*args, **given))
+
+    try:
+        with mode, torch.no_grad():
+            traced = make_fx(run, decomposition_table=decompositions())(
+                *(flat[place] for place in places)
+            )
+    except Exception:  # whatever a decomposition raises on fake tensors
+        return None
+    nodes = list(traced.graph.nodes)
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    calls = [node for node in nodes if node.op in ("call_function", "get_attr")]
+    if any(node.target is op for node in calls):
+        return None
+    (outputs,) = nodes[-1].args
+    return Definition(traced, inputs, calls, [o if isinstance(o, Node) else None for o in outputs])

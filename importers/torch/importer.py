@@ -1,0 +1,316 @@
+"""Import calls of PyTorch's ops one by one, whichever graph they come from.
+
+Every call runs on fake tensors first: that gives result types, and tells by their memory which
+results are views. An op that writes to its operand is its counterpart that does not, and a write.
+What has no handler is imported by PyTorch's own definition of it, else it becomes `nn.opaque`. What
+no tensor of `nn` holds belongs to the framework: the call is *foreign*.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import TensorOp
+from ranvier.importers.torch.call import HANDLERS, Call, NotInNn, check_types
+from ranvier.importers.torch.definition import definition_of
+from ranvier.importers.torch.inner import Inner
+from ranvier.importers.torch.opaque import import_opaque
+from ranvier.importers.torch.schema import (
+    WITHOUT_EFFECT,
+    apply,
+    base_name,
+    bound,
+    counterpart,
+    leaves,
+    matching,
+    overload_name,
+    schema_of,
+    short_name,
+    writes,
+)
+from ranvier.importers.torch.state import ModelState
+from ranvier.importers.torch.types import Place, array_of, tensor_of, tensor_type
+from ranvier.importers.torch.variable import (
+    Foreign,
+    NotFunctional,
+    SharedMemory,
+    Variable,
+    fakes,
+    storage_of,
+)
+
+LOG = logging.getLogger("ranvier")
+
+RANDOM = torch.Tag.nondeterministic_seeded
+
+
+class OpImporter(ModelState):
+    """Adds calls to the module, one by one."""
+
+    # -- Calls --------------------------------------------------------------------------------
+
+    def call(
+        self, op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], place: Place
+    ) -> Any:
+        """The results of a call, in its structure: variables, foreign values, Python values.
+
+        Raises ModelImportError for what would give wrong results.
+        """
+        if op.name() in WITHOUT_EFFECT:
+            return None
+        given = self.taken_in(bound(op, args, kwargs))
+        if outside := [leaf for leaf in leaves(given) if isinstance(leaf, Foreign)]:
+            reason = f"it reads '{outside[0].name}', which is not in nn"
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
+        written = [arg.name for arg in schema_of(op).arguments if writes(arg)]
+        if not written:
+            return self.results(op, given, place)
+        target = given[written[0]]
+        pure = counterpart(op)
+        first = schema_of(op).arguments[0].name
+        if pure is None or written != [first] or not isinstance(target, Variable):
+            raise self.unshared(op, place)
+        (result,) = leaves(self.results(pure, matching(pure, op, given), place))
+        return self.assign(target, result, op, place)
+
+    def assign(self, target: Variable, result: Any, op: OpOverload, place: Place) -> Variable:
+        """Write the result of an op to its operand, in the operand's own type."""
+        if not isinstance(result, Variable) or result.fake.shape != target.fake.shape:
+            raise self.unshared(op, place)
+        call = Call(op.name(), "", {}, {}, target.fake, self.builder, place.location(base_name(op)))
+        try:
+            value = call.cast(result.read(self.appender(place)))
+            target.write(value, self.appender(place), call.constant)
+        except SharedMemory:
+            raise self.unshared(op, place) from None
+        return target
+
+    def results(self, op: OpOverload, given: Mapping[str, Any], place: Place) -> Any:
+        """The results of an op that writes nothing."""
+        values = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
+        if not values and (known := self.evaluated(op, given, [], place)) is not None:
+            return known
+        try:
+            result = self.run_fake(op, given)
+        except Exception as error:  # ops raise what they like where they need values
+            constants = self.constants(values)
+            if constants is not None:
+                if (known := self.evaluated(op, given, constants, place)) is not None:
+                    return known
+            reason = f"its result is not known without values: {first_line(error)}"
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
+        flat, structure = pytree.tree_flatten(result)
+        tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
+        if any(tensor_type(leaf) is None for leaf in tensors):
+            reason = f"no tensor of nn holds its result of {tensors[0].dtype}"
+            return self.leave(op, given, place, Reason(Code.OP_ELEMENT_TYPE, reason), result)
+        if not tensors:
+            return result
+        built = iter(self.build(op, given, result, tensors, place))
+        wrapped = [
+            self.variable(next(built), leaf, values, place)
+            if isinstance(leaf, torch.Tensor)
+            else leaf
+            for leaf in flat
+        ]
+        return pytree.tree_unflatten(wrapped, structure)
+
+    def variable(
+        self,
+        value: SSAValue | None,
+        fake: torch.Tensor,
+        operands: Sequence[Variable],
+        place: Place,
+    ) -> Variable | Foreign:
+        """A result; it is a view of the operand whose memory it shares."""
+        if value is None:
+            return Foreign(place.name, None)
+        storage = storage_of(fake)
+        source = next((each for each in operands if each.storage() == storage), None)
+        if source is not None and fake is source.fake:
+            return source
+        return Variable(value, fake, source)
+
+    def build(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        result: Any,
+        tensors: Sequence[torch.Tensor],
+        place: Place,
+    ) -> Sequence[SSAValue | None]:
+        """The results as SSA values: by a handler, by PyTorch's definition, or opaque."""
+        location = place.location(base_name(op))
+        arguments = self.read(given, place)
+        call = Call(
+            short_name(op),
+            overload_name(op),
+            arguments,
+            fakes(given),
+            result,
+            self.builder,
+            location,
+        )
+        self.places[place.name] = place.node
+        mark = self.builder.mark()
+        for attempt in (self.handled, self.defined):
+            try:
+                values = attempt(op, call, given, place)
+                check_types(values, tensors, place.unused)
+                return values
+            except (NotInNn, VerifyException, SharedMemory) as error:
+                self.builder.roll_back(mark)
+                LOG.debug("%s: %s: %s", place.name, op, error)
+        return import_opaque(op, call, tensors)
+
+    def handled(
+        self, op: OpOverload, call: Call, given: Mapping[str, Any], place: Place
+    ) -> Sequence[SSAValue | None]:
+        if op.namespace != "aten" or (handler := HANDLERS.get(call.op)) is None:
+            raise NotInNn("it has no handler")
+        values = handler(call)
+        return [values] if isinstance(values, SSAValue) else values
+
+    def defined(
+        self, op: OpOverload, call: Call, given: Mapping[str, Any], place: Place
+    ) -> Sequence[SSAValue | None]:
+        """The results by PyTorch's definition of the op, if all of that is in `nn`."""
+        definition = definition_of(op, fakes(given), self.mode)
+        if definition is None or RANDOM in op.tags:
+            raise NotInNn("PyTorch has no definition of it")
+        values = [leaf for leaf in leaves(given) if isinstance(leaf, Variable)]
+        inner = Inner(self, definition, place, call)
+        return [
+            leaf.read(self.appender(place)) if isinstance(leaf, Variable) else None
+            for leaf in inner.run(values)
+        ]
+
+    # -- What the model fixes -----------------------------------------------------------------
+
+    def constants(self, values: Sequence[Variable]) -> list[Array] | None:
+        """The arrays of tensors if the model fixes all of them."""
+        arrays = [self.builder.constant_of(value.read(self.builder.append)) for value in values]
+        known = [array for array in arrays if array is not None]
+        return known if len(known) == len(arrays) else None
+
+    def evaluated(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        constants: Sequence[Array],
+        place: Place,
+    ) -> Any:
+        """What PyTorch computes for operands that the model fixes; None for random numbers.
+
+        Results that a handler makes without their bytes, such as zeros, are left to it.
+        """
+        if RANDOM in op.tags or (not constants and short_name(op) in HANDLERS):
+            return None
+        arrays = iter(constants)
+        real = {
+            name: pytree.tree_map(
+                lambda leaf: tensor_of(next(arrays)) if isinstance(leaf, Variable) else leaf, value
+            )
+            for name, value in given.items()
+        }
+        with torch.no_grad():
+            results = apply(op, real)
+        location = place.location(base_name(op))
+
+        def constant(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return leaf
+            value = self.builder.constant(array_of(leaf), place.node, location)
+            return Variable(value, self.fake(leaf))
+
+        leaves_ = [leaf for leaf in leaves(results) if isinstance(leaf, torch.Tensor)]
+        if any(tensor_type(leaf) is None for leaf in leaves_):
+            return None
+        return pytree.tree_map(constant, results)
+
+    # -- Foreign calls ------------------------------------------------------------------------
+
+    def leave(
+        self,
+        op: OpOverload,
+        given: Mapping[str, Any],
+        place: Place,
+        reason: Reason,
+        result: Any = None,
+    ) -> Any:
+        """Leave a call to the framework: what it reads are results of the module."""
+        if any(writes(arg) for arg in schema_of(op).arguments):
+            raise self.error(
+                Code.MODEL_UNSUPPORTED,
+                f"'{place.name}' ({base_name(op)}) writes to a tensor and is not in nn: "
+                f"{reason.text}",
+            )
+        self.foreign[place.node] = reason
+        for leaf in leaves(given):
+            if isinstance(leaf, Variable):
+                self.also_result(leaf.read(self.appender(place)))
+        if result is None:
+            count = len(schema_of(op).returns)
+            return (Foreign(place.node, None),) * count if count > 1 else Foreign(place.node, None)
+        return pytree.tree_map(
+            lambda leaf: Foreign(place.node, leaf) if isinstance(leaf, torch.Tensor) else leaf,
+            result,
+        )
+
+    def taken_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Foreign values of a known type as arguments of `@main`."""
+
+        def take(leaf: Any) -> Any:
+            if not isinstance(leaf, Foreign) or leaf.fake is None or tensor_type(leaf.fake) is None:
+                return leaf
+            return self._arguments.get(leaf.name) or self.argument(leaf.name, self.fake(leaf.fake))
+
+        return {name: pytree.tree_map(take, value) for name, value in given.items()}
+
+    # -- Small parts --------------------------------------------------------------------------
+
+    def run_fake(self, op: OpOverload, given: Mapping[str, Any]) -> Any:
+        with self.mode, torch.no_grad():
+            return apply(op, fakes(given))
+
+    def read(self, given: Mapping[str, Any], place: Place) -> dict[str, Any]:
+        """Arguments with SSA values in place of variables."""
+        append = self.appender(place)
+        try:
+            return {
+                name: pytree.tree_map(
+                    lambda leaf: leaf.read(append) if isinstance(leaf, Variable) else leaf, value
+                )
+                for name, value in given.items()
+            }
+        except SharedMemory:
+            raise NotFunctional(
+                Code.MODEL_UNSUPPORTED,
+                f"{self.model}: '{place.name}' reads a view of memory that was written to after "
+                "the view was taken; copy the tensor before writing to it",
+            ) from None
+
+    def appender(self, place: Place) -> Callable[[TensorOp], SSAValue]:
+        location = place.location("aten::copy_")
+        return lambda op: self.builder.append(op, location)
+
+    def unshared(self, op: OpOverload, place: Place) -> NotFunctional:
+        return NotFunctional(
+            Code.MODEL_UNSUPPORTED,
+            f"{self.model}: '{place.name}' ({base_name(op)}) writes to a tensor in a way that has "
+            "no counterpart without a write; use an op that returns a new tensor",
+        )
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,209 @@
+"""From a model to a graph of aten ops without side effects.
+
+Modules, bound methods, functions and ScriptModules all go through `torch.export`, and in-place ops
+are undone, so that whatever follows sees one kind of graph. Composite ops stay whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.jit._recursive import wrap_cpp_module
+from torch.utils import _pytree as pytree
+
+from ranvier.dialects.diagnostics import CallerError, Code, CodedError
+from ranvier.torch.packed import packed_sequences_as_padded
+
+_TORCH = Path(torch.__file__).parent
+_OURS = Path(__file__).parent
+_CAPTURING = threading.Lock()
+
+CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size")
+"""Ops that only check what export has assumed."""
+
+
+class CaptureError(CodedError, RuntimeError):
+    """The model has no one graph of static ops: what stands in the way, and where."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of one call of the model."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def tensors(self) -> list[Tensor]:
+        return [leaf for leaf in self.leaves() if isinstance(leaf, Tensor)]
+
+    def leaves(self) -> list[Any]:
+        return pytree.tree_leaves((self.args, dict(self.kwargs)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Call:
+        args, kwargs = pytree.tree_map_only(Tensor, change, (self.args, dict(self.kwargs)))
+        return Call(args, kwargs)
+
+    def copy(self) -> Call:
+        """The same values in memory of their own: a model may write to its inputs."""
+        return self.map(lambda tensor: tensor.detach().clone())
+
+
+class Wrapped(nn.Module):
+    """A module whose `forward` is some other function; `owner` keeps that one's parameters.
+
+    Without an owner, tensors of the function are constants of the graph.
+    """
+
+    def __init__(self, function: Callable[..., Any], owner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.owner = owner
+        self.function = (function,)  # in a tuple, so that it is no submodule
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function[0](*args, **kwargs)
+
+
+def call_of(example_inputs: object, example_kwargs: Mapping[str, Any] | None = None) -> Call:
+    """The example call. A tensor alone, and a list, stand for a tuple."""
+    if isinstance(example_inputs, Tensor):
+        args: tuple[Any, ...] = (example_inputs,)
+    elif isinstance(example_inputs, tuple | list):
+        args = tuple(example_inputs)
+    elif example_inputs is None and example_kwargs:
+        args = ()
+    else:
+        raise CallerError(
+            Code.INPUT_TYPE,
+            "example_inputs is a tensor, or a tuple or list of them, got "
+            f"{type(example_inputs).__name__}",
+        )
+    call = Call(args, dict(example_kwargs or {}))
+    for index, leaf in enumerate(call.leaves()):
+        if not isinstance(leaf, Tensor):
+            raise CallerError(
+                Code.INPUT_TYPE,
+                f"example input {index} is of type {type(leaf).__name__}: inputs are tensors, make "
+                "others arguments of a wrapper",
+            )
+    if not call.tensors():
+        raise CallerError(Code.INPUT_MISSING, "example_inputs holds no tensor")
+    check_device("example input", dict(enumerate(call.tensors())))
+    return call
+
+
+def check_device(what: str, tensors: Mapping[Any, Tensor]) -> None:
+    """Raises CallerError for a tensor that is not on the CPU."""
+    for name, tensor in tensors.items():
+        if tensor.device.type != "cpu":
+            raise CallerError(
+                Code.INPUT_TYPE, f"{what} {name} is on {tensor.device}; move it to the CPU"
+            )
+        if tensor.layout != torch.strided:
+            raise CallerError(Code.INPUT_TYPE, f"{what} {name} is {tensor.layout}, not strided")
+
+
+def owner_of(model: object) -> nn.Module | None:
+    """The module that a model is, or whose method it is."""
+    if isinstance(model, nn.Module):
+        return model
+    owner = getattr(model, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def module_of(model: Callable[..., Any]) -> nn.Module:
+    """A module that export takes. Raises CallerError for what cannot be called."""
+    if not callable(model):
+        raise CallerError(
+            Code.INPUT_TYPE, f"a model is a module or a function, got {type(model).__name__}"
+        )
+    owner = owner_of(model)
+    if owner is not None:
+        tensors = {**dict(owner.named_parameters()), **dict(owner.named_buffers())}
+        check_device("parameter", tensors)
+    if isinstance(model, torch.jit.ScriptModule):
+        # Under export a call of a scripted class ends at its Python method; this has no class.
+        return Wrapped(wrap_cpp_module(getattr(model, "_c")).forward)
+    if owner is not None and any(isinstance(m, torch.jit.ScriptModule) for m in owner.modules()):
+        return Wrapped(model)  # whose parameters are no `nn.Parameter`s once they were loaded
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, MethodType) and owner is not None and model.__name__ == "forward":
+        return owner
+    return Wrapped(model, owner)
+
+
+def capture(model: Callable[..., Any], call: Call) -> GraphModule:
+    """The model's graph for these shapes, with weights as attributes.
+
+    Raises CaptureError if there is none, whatever the model itself raises, and CallerError.
+    """
+    module = module_of(model)
+    with _CAPTURING, ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(packed_sequences_as_padded(module))
+        try:
+            exported = torch.export.export(module, call.args, dict(call.kwargs), strict=False)
+            captured: Any = exported.run_decompositions({}).module(check_guards=False)
+        except CodedError:
+            raise
+        except Exception as error:
+            raise _explained(error) from error
+    graph = captured.graph
+    for node in reversed(graph.nodes):
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.name.partition("::")[2] in CHECKS:
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    # A module of its own drops the hooks that check constraints; programs check their inputs.
+    return GraphModule(captured, graph)
+
+
+def _explained(error: Exception) -> Exception:
+    """An error of ours for one of export's; the model's own errors are passed on."""
+    kind, text = type(error).__name__, str(error).strip()
+    where = _place(error, text)
+    first = text.split("\n", 1)[0]
+    if kind == "GuardOnDataDependentSymNode":
+        return CaptureError(
+            Code.NODE_NOT_STATIC,
+            f"{where}control flow or a size depends on the values of tensors, and a program is "
+            f"static: {first}",
+        )
+    exporters = type(error).__module__.startswith(
+        ("torch._dynamo", "torch._export", "torch.export")
+    )
+    if exporters or not _raised_by_model(error):
+        return CaptureError(Code.MODEL_UNSUPPORTED, f"{where}the model cannot be traced: {first}")
+    return error
+
+
+def _user_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f for f in frames if not Path(f.filename).is_relative_to(_TORCH)]
+
+
+def _raised_by_model(error: Exception) -> bool:
+    """Whether the innermost frame is neither of torch nor of ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = Path(frames[-1].filename) if frames else _TORCH
+    return not last.is_relative_to(_TORCH) and not last.is_relative_to(_OURS)
+
+
+def _place(error: Exception, text: str) -> str:
+    """`model.py:12: ` of the user's code, as far as it is known."""
+    frames = [f for f in _user_frames(error) if not Path(f.filename).is_relative_to(_OURS)]
+    frames = [f for f in frames if f.name in ("forward",)] or frames[-1:]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""

@@ -1,0 +1,109 @@
+"""What the keywords of `trace` ask of the compiler and of the placement of ops."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NoReturn
+
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.program import Options
+from ranvier.torch.node import GraphNode
+
+
+class Optimization(Enum):
+    """Passes that `trace` runs if they are among its `optimizations`."""
+
+    FLOAT32_TO_FLOAT16 = "float32_to_float16"
+    """Weights, inputs and outputs of f32 become f16; calls may still pass f32."""
+
+
+Predicate = Callable[[GraphNode], bool]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which ops may go to the machine, beside what it lacks."""
+
+    minimum_segment_size: int = 2
+    single_fusion_ratio_threshold: float = 0.6
+    fallback: bool = True
+    wanted: Predicate | None = None
+    """The `subgraph_builder_function`: false keeps an op on the host."""
+
+    def check(self) -> None:
+        """Raises CallerError for values out of their range."""
+        if self.minimum_segment_size < 0:
+            raise CallerError(
+                Code.OPTION_INVALID,
+                f"minimum_segment_size is 0 or more, got {self.minimum_segment_size}",
+            )
+        if not 0 <= self.single_fusion_ratio_threshold <= 1:
+            raise CallerError(
+                Code.OPTION_INVALID,
+                "single_fusion_ratio_threshold is from 0 to 1, got "
+                f"{self.single_fusion_ratio_threshold}",
+            )
+        if self.wanted is not None and not callable(self.wanted):
+            raise CallerError(Code.OPTION_INVALID, "subgraph_builder_function is not a function")
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """How to compile each segment."""
+
+    arguments: tuple[str, ...] = ()
+    timeout: float | None = None
+    workdir: Path | None = None
+
+    @property
+    def options(self) -> Options:
+        return options_of(self.arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses with an error of ours instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {message}")
+
+
+def compilation_of(
+    compiler_args: Sequence[str] | str | None, timeout: float | None, workdir: object
+) -> Compilation:
+    """Raises CallerError for arguments that the compiler does not know."""
+    if timeout is not None and timeout <= 0:
+        raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
+    if isinstance(compiler_args, str):
+        compiler_args = shlex.split(compiler_args)
+    compilation = Compilation(
+        tuple(str(argument) for argument in compiler_args or ()),
+        timeout,
+        None if workdir is None else Path(str(workdir)),
+    )
+    options_of(compilation.arguments).pipeline()
+    return compilation
+
+
+def options_of(arguments: Sequence[str]) -> Options:
+    """The compiler's options from arguments of `ranvier compile`, neuron-cc's among them."""
+    from ranvier.tools import compile_command
+    from ranvier.tools.compile_flags import apply_undocumented_flags
+    from ranvier.tools.log import add_verbose
+
+    parser = _Parser(prog="compiler_args", add_help=False, allow_abbrev=False)
+    compile_command.add_arguments(parser)
+    add_verbose(parser, default="WARN")
+    parsed = parser.parse_args(["graph_def.mlir", *arguments])
+    apply_undocumented_flags(parsed)
+    compile_command.check_flags(parsed)
+    options = compile_command.options_of(parsed)
+    if options.cores == "auto":
+        raise CallerError(
+            Code.OPTION_INVALID, "--neuroncore-pipeline-cores auto: give a number to trace"
+        )
+    return options
