@@ -12,13 +12,13 @@ from samples import Sample
 from samples.machine import compiled, ran
 from samples.modules import Case, result_elements
 from samples.sizes import sized_samples
-from test_conformance import FIRST, MACHINES, assert_all_close
+from test_conformance import FIRST, assert_all_close
 
 SIZED = sized_samples()
 IN_EVERY_RUN = {sample.id for sample in random.Random(11).sample(SIZED, 60)}
 
 
-@MACHINES
+@pytest.mark.parametrize(("target", "mode"), [("inf2", "none"), ("inf1", "all")])
 @pytest.mark.parametrize(
     "sample",
     [
