@@ -59,7 +59,7 @@ def test_every_backend_case_is_right_on_the_machine(tmp_path: Path) -> None:
 
 
 IMAGES = re.compile(
-    "test_(basic_)?(conv|averagepool|maxpool|globalaverage|globalmax|lppool|resize|upsample|lrn|"
+    "test_(basic_)?(conv|averagepool|maxpool|globalaverage|globalmax|lppool|resize|upsample|gridsample|lrn|"
     "instancenorm|group_norm|AvgPool|MaxPool|Conv)"
 )
 INDICES = "with_argmax"

@@ -12,6 +12,8 @@ import onnxruntime
 import torch
 import zoo
 from measures import relative_error
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 import ranvier
 
@@ -55,10 +57,26 @@ class Models:
         given = [tuple(zoo.ZOO[name].inputs(seed).values()) for seed in (1, 2, 3)]
         with torch.no_grad():
             exact = [module(*inputs).numpy() for inputs in given]
-            narrow = module.bfloat16()
-            rounded = [narrow(*map(to_bf16, inputs)).float().numpy() for inputs in given]
+            module.bfloat16().float()
+            with Bf16():
+                rounded = [module(*map(to_bf16, inputs)).numpy() for inputs in given]
         return max(map(relative_error, rounded, exact))
 
 
-def to_bf16(x: torch.Tensor) -> torch.Tensor:
-    return x.bfloat16() if x.is_floating_point() else x
+class Bf16(TorchDispatchMode):
+    """Every op rounds its results to bf16 and computes in f32, as torch does in bf16.
+
+    Where a processor has no bf16, convolutions in that type take torch minutes.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if args and out is args[0]:  # in place
+            return out.copy_(to_bf16(out))
+        return tree_map(to_bf16, out)
+
+
+def to_bf16(x: Any) -> Any:
+    """The value rounded, in f32; what is no float as it is."""
+    rounds = isinstance(x, torch.Tensor) and x.dtype == torch.float32
+    return x.bfloat16().float() if rounds else x

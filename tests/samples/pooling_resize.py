@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.dialects import nn
-from samples import ANYWHERE, Array, Operand, Sample, const
+from samples import Array, Operand, Sample, const
 from samples.oracles import by_onnx
 
 Shape = tuple[int, ...]
@@ -73,8 +73,7 @@ def grid_sample(
     grid = Operand((image[0], *places, len(places)), low=-1.3, high=1.3)
     properties = {"mode": mode, "padding": padding, "align_corners": align_corners}
     operands = (Operand(image), const(grid) if constant else grid)
-    host = () if constant else ANYWHERE
-    return Sample(nn.GridSampleOp, operands, sampled, properties, host=host)
+    return Sample(nn.GridSampleOp, operands, sampled, properties)
 
 
 SAMPLES = [
