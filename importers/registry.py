@@ -23,9 +23,11 @@ FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
 IMPORTERS = {
     "ONNX": ("ranvier.importers.onnx", "import_onnx"),
     "MXNET": ("ranvier.importers.mxnet", "import_mxnet"),
+    "TENSORFLOW": ("ranvier.importers.tensorflow", "import_tensorflow"),
 }
 
-# First bytes of files that are surely not ONNX, whose protobuf has no magic number of its own.
+# First bytes of files that are surely not ONNX, whose protobuf has no magic number of its own but
+# begins with the number of its version; a graph of TensorFlow begins with a node.
 _SIGNATURES = {
     b"PK\x03\x04": "PYTORCH",
     b"\x89HDF\r\n\x1a\n": "TENSORFLOW",
@@ -33,6 +35,7 @@ _SIGNATURES = {
     b"module": "XLA",
     b"HloModule": "XLA",
     b"{": "MXNET",
+    b"\n": "TENSORFLOW",
 }
 
 
@@ -68,7 +71,7 @@ def import_model(
 def recognise(path: Path) -> str:
     """The framework that wrote a file or folder; ONNX where nothing says otherwise."""
     if path.is_dir():
-        if (path / "saved_model.pb").exists():
+        if any((path / f"saved_model.{end}").exists() for end in ("pb", "pbtxt")):
             return "TENSORFLOW"
         raise ModelImportError(Code.FILE_INVALID, f"{path}: a folder without saved_model.pb")
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
-from string import ascii_letters
-
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import TensorOp
+from ranvier.importers.einsum import import_equation
 from ranvier.importers.onnx.node import Node, NotInNn, onnx_op
 from ranvier.importers.semantics import AutoPad, Window, automatic_padding
 
@@ -92,64 +89,13 @@ def cut_of(node: Node, window: Window) -> Shape:
 
 @onnx_op("Einsum")
 def import_einsum(node: Node) -> SSAValue:
-    """A matrix product between reshapes and transposes where it is one, else `nn.einsum`."""
     if len(node.inputs) != 2:
         raise NotInNn
-    ranks = [node.rank(), len(node.shape(1))]
-    left, right, out = equation_terms(node.attribute("equation", ""), ranks)
-    shared = set(left) & set(right)
-    alone = (set(left) ^ set(right)) - set(out)
-    if alone or any(len(set(term)) < len(term) for term in (left, right, out)):
-        equation = f"{left},{right}->{out}"
-        return node.build(nn.EinsumOp(node.operand(0), node.operand(1), equation=equation))
-    batch = [label for label in out if label in shared]
-    summed = [label for label in left if label in shared and label not in out]
-    rows = [label for label in left if label not in shared]
-    columns = [label for label in right if label not in shared]
-    sizes = dict(zip(left + right, node.shape() + node.shape(1), strict=True))
-    lhs = grouped(node, node.operand(0), left, (batch, rows, summed), sizes)
-    rhs = grouped(node, node.operand(1), right, (batch, summed, columns), sizes)
-    product = node.build(nn.MatmulOp(lhs, rhs))
-    labels = [*batch, *rows, *columns]
-    value = node.build(nn.ReshapeOp(product, shape=[sizes[label] for label in labels]))
-    return ordered(node, value, labels, out)
-
-
-def equation_terms(equation: str, ranks: Sequence[int]) -> tuple[str, str, str]:
-    """The labels of two operands and the result, without blanks, ellipses and implicit results."""
-    inputs, arrow, out = equation.replace(" ", "").partition("->")
-    terms = inputs.split(",")
-    unused = [c for c in ascii_letters if c not in equation]
-    extra = [rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)]
-    spread = "".join(unused[: max(extra)]) if "..." in equation else ""
-    if "..." in equation and len({e for e, t in zip(extra, terms, strict=True) if "..." in t}) > 1:
-        raise NotInNn  # dimensions of an ellipsis that broadcast
-    if not arrow:
-        letters = "".join(terms).replace(".", "")
-        once = sorted(label for label in set(letters) if letters.count(label) == 1)
-        out = ("..." if spread else "") + "".join(once)
-    left, right, result = (term.replace("...", spread) for term in (*terms, out))
-    return left, right, result
-
-
-def grouped(
-    node: Node,
-    value: SSAValue,
-    labels: str,
-    groups: Sequence[Sequence[str]],
-    sizes: Mapping[str, int],
-) -> SSAValue:
-    """One dimension per group of labels."""
-    value = ordered(node, value, labels, [label for group in groups for label in group])
-    shape = [prod(sizes[label] for label in group) for group in groups]
-    return node.build(nn.ReshapeOp(value, shape=shape))
-
-
-def ordered(node: Node, value: SSAValue, labels: Sequence[str], wanted: Sequence[str]) -> SSAValue:
-    if list(labels) == list(wanted):
-        return value
-    permutation = [labels.index(label) for label in wanted]
-    return node.build(nn.TransposeOp(value, permutation=permutation))
+    equation: str = node.attribute("equation", "")
+    value = import_equation(node.build, equation, node.operand(0), node.operand(1))
+    if value is None:
+        raise NotInNn
+    return value
 
 
 def window_of(node: Node, kernel: Shape) -> Window:

@@ -1,0 +1,71 @@
+"""Import TensorFlow models into `nn`, without TensorFlow.
+
+A SavedModel, of TF1 or TF2, or a frozen graph becomes one flat graph: `saved_model` chooses a
+signature and finds the variables' values, `flatten` inlines calls. `importer` turns that into a
+module on demand, from the outputs, with the handlers that the families enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.tensorflow import (
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
+from ranvier.importers.tensorflow.importer import GraphImporter
+from ranvier.importers.tensorflow.model import InputTypes, Model, read_model
+
+# These enter their handlers as they are loaded.
+FAMILIES = (
+    constant,
+    contraction,
+    elementwise,
+    indexing,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
+
+
+def import_tensorflow(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+    """The module of one SavedModel folder or frozen graph. Raises ModelImportError."""
+    if len(paths) != 1:
+        raise ModelImportError(
+            Code.OPTION_INVALID,
+            f"a TensorFlow model is one file or folder, got {len(paths)}: "
+            f"{', '.join(path.name for path in paths)}",
+        )
+    return import_graph(read_model(paths[0]), shapes)
+
+
+def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
+    """The module of a model whose inputs have these shapes."""
+    importer = GraphImporter(model.flat, InputTypes(model, shapes).resolve())
+    values = importer.evaluate(importer.root, model.outputs.values())
+    outputs: dict[str, SSAValue] = {}
+    for name, value in zip(model.outputs, values, strict=True):
+        if not isinstance(value, SSAValue):
+            raise ModelImportError(
+                Code.MODEL_UNSUPPORTED, f"{model.flat.place}: output '{name}' is no tensor"
+            )
+        outputs[name] = value
+    return importer.finish(outputs, model.identity, model.name)

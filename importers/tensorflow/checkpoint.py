@@ -1,0 +1,134 @@
+"""Read the variables of a checkpoint: an index of keys, and data files of raw bytes.
+
+The index is a sorted string table in LevelDB's format whose values are BundleEntryProto. Data are
+mapped, not read. Compressed blocks and variables in slices are refused; TensorFlow writes neither
+into a SavedModel unless the model asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects.interfaces import Array
+from ranvier.importers.tensorflow.protos import BundleEntryProto, BundleHeaderProto
+from ranvier.importers.tensorflow.tensors import dtype_of_code, static_shape
+
+_MAGIC = 0xDB4775248B80FB57
+_FOOTER = 48
+_TRAILER = 5
+"""After each block: its compression, and a checksum."""
+
+
+class Checkpoint:
+    """The tensors of `<prefix>.index` and `<prefix>.data-…`, by key."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._prefix = prefix
+        self._shards: dict[int, Array] = {}
+        self._entries: dict[str, Any] = {}
+        index = prefix.with_name(prefix.name + ".index")
+        if not index.is_file():
+            raise VerifyException(f"no checkpoint {index.name}")
+        try:
+            self._read_index(index.read_bytes())
+        except (IndexError, ValueError, DecodeError) as error:
+            raise VerifyException(f"{index.name} is damaged: {error}") from error
+
+    def _read_index(self, data: bytes) -> None:
+        self._header: Any = BundleHeaderProto()
+        for key, value in table_entries(data):
+            if not key:
+                self._header.ParseFromString(value)
+            else:
+                entry = BundleEntryProto()
+                entry.ParseFromString(value)
+                self._entries[key.decode()] = entry
+        if self._header.endianness:
+            raise VerifyException("a checkpoint of a big-endian machine is not readable")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def array(self, key: str) -> Array:
+        """A tensor, mapped. Raises VerifyException if the files do not hold it."""
+        if (entry := self._entries.get(key)) is None:
+            raise VerifyException(f"the checkpoint has no '{key}'")
+        shape, dtype = static_shape(entry.shape), dtype_of_code(entry.dtype)
+        if entry.slices or shape is None:
+            raise VerifyException(f"'{key}' is stored in slices, which are not readable")
+        data = self._shard(entry.shard_id)
+        length = prod(shape) * dtype.itemsize
+        if entry.size != length or not 0 <= entry.offset <= len(data) - length:
+            raise VerifyException(
+                f"'{key}' needs {length} bytes at {entry.offset} of {len(data)}, and states "
+                f"{entry.size}"
+            )
+        return data[entry.offset : entry.offset + length].view(dtype).reshape(shape)
+
+    def _shard(self, number: int) -> Array:
+        if number not in self._shards:
+            count = self._header.num_shards or 1
+            name = f"{self._prefix.name}.data-{number:05d}-of-{count:05d}"
+            path = self._prefix.with_name(name)
+            if not path.is_file():
+                raise VerifyException(f"no checkpoint {name}")
+            empty = path.stat().st_size == 0
+            self._shards[number] = (
+                np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
+            )
+        return self._shards[number]
+
+
+def table_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a sorted string table. Raises ValueError if it is none."""
+    if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
+        raise ValueError("no table")
+    footer = data[-_FOOTER:]
+    _, place = varint(footer, 0)
+    _, place = varint(footer, place)  # the first handle is that of the metaindex
+    for _, handle in block_entries(block_at(data, footer, place)):
+        yield from block_entries(block_at(data, handle, 0))
+
+
+def block_at(data: bytes, handle: bytes, place: int) -> bytes:
+    """The block that a handle, offset and size, points to."""
+    offset, place = varint(handle, place)
+    size, _ = varint(handle, place)
+    if offset + size + _TRAILER > len(data):
+        raise ValueError(f"a block of {size} bytes at {offset} lies beyond the file")
+    if data[offset + size]:
+        raise ValueError("a block is compressed")
+    return data[offset : offset + size]
+
+
+def block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Entries of a block; each key shares a prefix with the one before."""
+    restarts = int.from_bytes(block[-4:], "little")
+    end, place, key = len(block) - 4 - 4 * restarts, 0, b""
+    while place < end:
+        shared, place = varint(block, place)
+        added, place = varint(block, place)
+        size, place = varint(block, place)
+        if shared > len(key) or place + added + size > end:
+            raise ValueError("an entry lies beyond its block")
+        key = key[:shared] + block[place : place + added]
+        yield key, block[place + added : place + added + size]
+        place += added + size
+
+
+def varint(data: bytes, place: int) -> tuple[int, int]:
+    """A number of seven bits per byte, and the place after it."""
+    value = shift = 0
+    while shift < 64:
+        byte = data[place]
+        value, place, shift = value | (byte & 0x7F) << shift, place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
+    raise ValueError("a number is too long")

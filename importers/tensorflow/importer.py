@@ -1,0 +1,224 @@
+"""Turn a flat graph into an `nn` module, results on demand.
+
+Evaluation starts at the outputs and walks to the inputs with a stack of its own. A node whose
+operands are known goes to the handler of its op type.
+
+A strict import raises for what `nn` cannot hold. A tolerant one, for a caller that keeps such nodes
+in TensorFlow, notes the reason and goes on: what reads such a node is missing as well, unless the
+caller knows the type of its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import LocationAttr, ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.nn.types import Tensor as TensorType
+from ranvier.importers.builder import ModuleBuilder, hint, named
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.tensorflow.control import import_control, unrolled_frames
+from ranvier.importers.tensorflow.flatten import FlatGraph
+from ranvier.importers.tensorflow.graph import Body, Library, Nodes, Tensor, attribute, fail
+from ranvier.importers.tensorflow.loops import Loop, loops_of
+from ranvier.importers.tensorflow.node import HANDLERS, Node, NotInNn
+from ranvier.importers.tensorflow.protos import Message
+from ranvier.importers.tensorflow.tensors import array_of, is_repeated
+from ranvier.importers.tensorflow.values import Dead, Missing, Value
+
+
+@dataclass(eq=False)
+class Frame:
+    """Values of the results of some nodes: of the graph, of one call, of one iteration."""
+
+    nodes: Nodes
+    location: LocationAttr | None = None
+    """Of all ops, where the nodes are part of a node that stands for them."""
+    values: dict[Tensor, Value] = field(default_factory=dict[Tensor, Value])
+    done: set[str] = field(default_factory=set[str])
+
+
+class GraphImporter:
+    """One import of a flat graph. `inputs` are the types of its placeholders, by node name."""
+
+    def __init__(
+        self,
+        flat: FlatGraph,
+        inputs: Mapping[str, tuple[str, TensorType]],
+        *,
+        types: Mapping[Tensor, TensorType] | None = None,
+        tolerant: bool = False,
+    ) -> None:
+        """`inputs` gives the name in the module, and the type, of each placeholder.
+
+        `types` are those of results that the importer cannot infer.
+        """
+        self.flat = flat
+        self.place = flat.place
+        self.library = Library(flat.place, flat.functions)
+        self.builder = ModuleBuilder(dict(inputs.values()))
+        self.types = types or {}
+        self.tolerant = tolerant
+        self.refused: dict[str, Missing] = {}
+        """Why nodes of the graph have no place in the module."""
+        self.root = Frame(Nodes(flat.place, flat.nodes.values()))
+        for node, (name, _) in inputs.items():
+            self.root.values[Tensor(node, 0)] = self.builder.inputs[name]
+            self.root.done.add(node)
+        self._bodies: dict[str, Body] = {}
+        self._loops: dict[int, dict[str, Loop]] = {}
+
+    # -- What control flow needs --------------------------------------------------------------
+
+    def body(self, function: Message) -> Body:
+        name = function.signature.name
+        if name not in self._bodies:
+            self._bodies[name] = Body(self.place, function)
+        return self._bodies[name]
+
+    def frame(self, nodes: Nodes, location: LocationAttr | None) -> Frame:
+        return Frame(nodes, location)
+
+    def loop_location(self, frame: Frame, loop: Loop) -> LocationAttr:
+        """One for all nodes of a loop: it is placed as a whole."""
+        return frame.location or named(loop.name, named("While"))
+
+    def loops(self, nodes: Nodes) -> Mapping[str, Loop]:
+        if id(nodes) not in self._loops:
+            self._loops[id(nodes)] = loops_of(nodes)
+        return self._loops[id(nodes)]
+
+    # -- Evaluation ---------------------------------------------------------------------------
+
+    def evaluate(self, frame: Frame, wanted: Iterable[Tensor]) -> list[Value]:
+        """The values of results. Raises ModelImportError for a cycle and for what is undefined."""
+        wanted = list(wanted)
+        pending = [tensor.node for tensor in wanted if tensor not in frame.values]
+        opened: set[str] = set()
+        while pending:
+            name = pending[-1]
+            if name in frame.done:
+                pending.pop()
+                continue
+            node = frame.nodes.node(name)
+            needed = [t for t in self._operands(frame, node) if t not in frame.values]
+            if not needed:
+                self._import(frame, node)
+                frame.done.add(pending.pop())
+                continue
+            if undefined := next((t for t in needed if t.node in frame.done), None):
+                self._fail(node, f"reads '{undefined}', which its node does not have")
+            if name in opened:
+                self._fail(node, "is part of a cycle")
+            opened.add(name)
+            pending += [tensor.node for tensor in needed]
+        if undefined := next((t for t in wanted if t not in frame.values), None):
+            fail(self.place, Code.NODE_INVALID, f"there is no result '{undefined}'")
+        return [frame.values[tensor] for tensor in wanted]
+
+    def _fail(self, node: Message, text: str) -> None:
+        fail(self.place, Code.NODE_INVALID, f"node '{node.name}' ({node.op}) {text}")
+
+    def _operands(self, frame: Frame, node: Message) -> Sequence[Tensor]:
+        if node.op == "Exit" and (loop := self.loops(frame.nodes).get(node.name)) is not None:
+            return loop.starts()
+        return frame.nodes.data_inputs(node)
+
+    def _import(self, frame: Frame, proto: Message) -> None:
+        """Define the results of a node whose operands are known."""
+        operands = [frame.values[tensor] for tensor in self._operands(frame, proto)]
+        node = Node(proto, operands, self.builder, self.place, frame.location)
+        mark = self.builder.mark()
+        try:
+            if proto.op == "Exit":
+                self._run_loop(frame, proto, operands)
+                return
+            if proto.op == "Const":
+                results = [self._constant(frame, node)]
+            else:
+                results = self._results(node)
+        except ModelImportError as error:
+            if not self.tolerant or frame is not self.root:
+                raise
+            self.builder.roll_back(mark)
+            results = self._kept(node, Missing(error.code, str(error)))
+        for index, value in enumerate(results):
+            frame.values[Tensor(proto.name, index)] = value
+            if isinstance(value, SSAValue) and value.name_hint is None:
+                hint(value, proto.name)
+
+    def _run_loop(self, frame: Frame, proto: Message, operands: Sequence[Value]) -> None:
+        loop = self.loops(frame.nodes).get(proto.name)
+        if loop is None:
+            self._fail(proto, "leaves a loop that has no condition")
+            return
+        for value in operands:
+            if isinstance(value, Missing):
+                raise ModelImportError(value.code, value.reason)
+        unrolled_frames(self, frame, loop, proto)
+
+    def _results(self, node: Node) -> Sequence[Value]:
+        if node.op_type == "Merge":
+            return import_control(self, node) or ()
+        if any(isinstance(value, Dead) for value in node.inputs):
+            return [Dead()] * 8
+        if missing := next((v for v in node.inputs if isinstance(v, Missing)), None):
+            raise ModelImportError(missing.code, missing.reason)
+        try:
+            results = import_control(self, node)
+            if results is None:
+                results = self._handled(node)
+        except VerifyException as error:
+            raise node.error(Code.NODE_INVALID, str(error)) from error
+        except NotInNn:
+            raise node.error(Code.OP_OPAQUE, "nn has no such op, or not this form of it") from None
+        return [results] if isinstance(results, Value) else results
+
+    def _handled(self, node: Node) -> Value | Sequence[Value]:
+        if node.op_type in ("Placeholder", "PlaceholderV2"):
+            node.fail(Code.INPUT_UNKNOWN, "it is no input of the signature, and nothing feeds it")
+        if (handler := HANDLERS.get(node.op_type)) is None:
+            raise NotInNn
+        return handler(node)
+
+    def _constant(self, frame: Frame, node: Node) -> SSAValue:
+        array = self.flat.constants.get(node.name) if frame.nodes is self.root.nodes else None
+        try:
+            if array is None:
+                array = array_of(attribute(node.proto, "value").tensor)
+            if is_repeated(array):  # do not make its bytes
+                one = node.build_constant(array.reshape(-1)[0])
+                return node.build(nn.BroadcastOp(one, shape=array.shape))
+            return node.build_constant(array)
+        except VerifyException as error:
+            raise node.error(Code.NODE_INVALID, str(error)) from error
+
+    def _kept(self, node: Node, missing: Missing) -> Sequence[Value]:
+        """A node that stays in TensorFlow: opaque where the types of its results are known."""
+        self.refused[node.name] = missing
+        types: list[TensorType] = []
+        while (type := self.types.get(Tensor(node.name, len(types)))) is not None:
+            types.append(type)
+        operands = [value for value in node.inputs if isinstance(value, SSAValue)]
+        if not types:
+            return [missing] * 64
+        op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, types)
+        self.builder.append(op, node.location)
+        return op.results
+
+    # -- The module ---------------------------------------------------------------------------
+
+    def finish(self, outputs: Mapping[str, SSAValue], identity: str, name: str) -> ModuleOp:
+        return self.builder.finish(
+            outputs,
+            {
+                "ranvier.framework": "TENSORFLOW",
+                "ranvier.name": name,
+                "ranvier.source_sha256": identity,
+            },
+        )
