@@ -19,7 +19,7 @@ from ranvier.passes.errors import PassError
 
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
 
-CLEAN = "fold-constants,simplify-shapes,fold-batch-norm,fold-constants"
+CLEAN = "fold-constants,simplify-shapes,sink-transposes,fold-batch-norm,fold-constants"
 """Make an imported module small; no target is needed."""
 
 

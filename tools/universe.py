@@ -20,6 +20,7 @@ DIALECTS = {
 PASSES = {
     "fold-constants": "ranvier.passes.fold_constants:FoldConstantsPass",
     "simplify-shapes": "ranvier.passes.simplify_shapes:SimplifyShapesPass",
+    "sink-transposes": "ranvier.passes.sink_transposes:SinkTransposesPass",
     "fold-batch-norm": "ranvier.passes.fold_batch_norm:FoldBatchNormPass",
     "legalize": "ranvier.passes.legalize:LegalizePass",
     "cast-bf16": "ranvier.passes.cast_bf16:CastBf16Pass",
