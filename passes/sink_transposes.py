@@ -24,8 +24,8 @@ from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nn.elementwise import BinaryOp, UnaryOp
 from ranvier.dialects.nn.reduction import ArgOp, CumulativeOp, ReduceOp
 from ranvier.dialects.nn.types import TensorOp, shape_of, size_of
-from ranvier.passes.dataflow import constant_ops, remove_dead_ops, tensor_blocks
-from ranvier.passes.patterns import apply_patterns
+from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
+from ranvier.passes.rewriting.patterns import apply_patterns
 from ranvier.passes.simplify_shapes import (
     MergeReshapes,
     MergeTransposes,
