@@ -112,7 +112,7 @@ class SinkThroughElementwise(RewritePattern):
             if isinstance(other, TensorOp):
                 for made in reversed([other, *(o.owner for o in other.operands)]):
                     if isinstance(made, Operation) and made.parent is None:
-                        rewriter.insert_op(made)
+                        rewriter.insert(made)
         values = [o.results[0] if isinstance(o, TensorOp) else o for o in operands]
         replace_below(op, op.rebuilt(*values), permutation, rewriter)
 
@@ -179,7 +179,7 @@ class SinkThroughConcat(RewritePattern):
         for part in op.operands:
             if part.owner in self.constants:
                 turned = nn.TransposeOp(part, permutation=inverse(p))
-                rewriter.insert_op(turned)
+                rewriter.insert(turned)
                 operands.append(turned.result)
             else:
                 operands.append(before(part))

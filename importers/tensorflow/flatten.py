@@ -44,6 +44,8 @@ class FlatGraph:
     """Values of variables by the name of their constant, which does not hold them itself."""
     functions: dict[str, Message] = field(default_factory=dict[str, Message])
     outputs: list[Tensor] = field(default_factory=list[Tensor])
+    session_nodes: int = 0
+    """Nodes of the whole graph that it is part of, those of called functions included."""
 
 
 def flatten(
@@ -80,6 +82,7 @@ class Flattener:
                 pending += self._emit(place)
         self._check_effects(root, [root.nodes.node(tensor.node) for tensor in outputs])
         self.flat.nodes = in_order(self.flat.nodes)
+        self.flat.session_nodes = self.inliner.size(root)
         return self.flat
 
     def _emit(self, place: Place) -> Sequence[Place]:

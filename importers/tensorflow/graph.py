@@ -30,10 +30,10 @@ class Tensor(NamedTuple):
     """A result of a node."""
 
     node: str
-    index: int
+    position: int
 
     def __str__(self) -> str:
-        return f"{self.node}:{self.index}"
+        return f"{self.node}:{self.position}"
 
 
 def tensor_named(name: str) -> Tensor:

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
     scope: Scope
     node: Message
-    index: int
+    position: int
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
     @property
     def tensor(self) -> Tensor:
-        return Tensor(self.name, self.index)
+        return Tensor(self.name, self.position)
 
 
 class Inliner:
@@ -73,11 +73,11 @@ class Inliner:
             node = nodes.node(tensor.node)
             if (function := self.library.called(node)) is not None:
                 scope = self.call(scope, node, function)
-                tensor = self._result(scope, node, tensor.index)
-            elif passes_resource(node) or self._carries_variable(scope, node, tensor.index):
-                tensor = nodes.data_inputs(node)[tensor.index]
+                tensor = self._result(scope, node, tensor.position)
+            elif passes_resource(node) or self._carries_variable(scope, node, tensor.position):
+                tensor = nodes.data_inputs(node)[tensor.position]
             else:
-                return Place(scope, node, tensor.index)
+                return Place(scope, node, tensor.position)
 
     def inputs(self, scope: Scope, node: Message) -> list[Place]:
         return [self.resolve(scope, tensor) for tensor in scope.nodes.data_inputs(node)]
@@ -116,6 +116,10 @@ class Inliner:
             return False
         body = Body(self.place, self.library.function(node, attribute(node, "body").func.name))
         return body.results[index] == Tensor(body.arguments[index], 0)
+
+    def size(self, scope: Scope) -> int:
+        """Nodes of a scope and of what is called in it."""
+        return len(scope.nodes.by_name) + sum(map(self.size, scope.calls.values()))
 
     def effects(self, scope: Scope, nodes: Iterable[Message]) -> Iterator[tuple[Scope, Message]]:
         """All nodes that some nodes wait for, by data or control, called functions included."""

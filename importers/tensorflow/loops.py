@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ranvier.importers.tensorflow.graph import Nodes, Tensor, attribute
 from ranvier.importers.tensorflow.protos import Message
-
-LOOP_NODES = ("Enter", "Merge", "Switch", "NextIteration", "Exit", "LoopCond")
 
 
 @dataclass(frozen=True)
@@ -21,15 +18,15 @@ class Variable:
     """What enters the loop."""
     after: Tensor
     """What an iteration leaves for the next one."""
-    exits: Sequence[Tensor]
+    exits: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Loop:
     name: str
     condition: Tensor
-    variables: Sequence[Variable]
-    invariants: Sequence[tuple[Tensor, Tensor]]
+    variables: tuple[Variable, ...]
+    invariants: tuple[tuple[Tensor, Tensor], ...]
     """Enter nodes that hold one value in all iterations, and those values."""
 
     def starts(self) -> list[Tensor]:
@@ -55,14 +52,14 @@ def loops_of(nodes: Nodes) -> dict[str, Loop]:
     found: dict[str, Loop] = {}
     for node in conditions:
         own = switches.get(node.name, [])
-        variables = [variable_of(nodes, switch, exits) for switch in own]
+        variables = tuple(variable_of(nodes, switch, exits) for switch in own)
         frames = {frame_of(nodes, switch) for switch in own}
         invariants = [enter for frame in frames for enter in enters.get(frame, ())]
         loop = Loop(
             node.name,
             nodes.data_inputs(node)[0],
             variables,
-            [(Tensor(enter.name, 0), nodes.data_inputs(enter)[0]) for enter in invariants],
+            tuple((Tensor(enter.name, 0), nodes.data_inputs(enter)[0]) for enter in invariants),
         )
         found |= {end.node: loop for variable in variables for end in variable.exits}
     return found
@@ -76,7 +73,7 @@ def variable_of(nodes: Nodes, switch: Message, exits: dict[Tensor, list[Tensor]]
         Tensor(switch.name, 1),
         nodes.data_inputs(enter)[0],
         nodes.data_inputs(after)[0],
-        exits.get(Tensor(switch.name, 0), []),
+        tuple(exits.get(Tensor(switch.name, 0), ())),
     )
 
 

@@ -16,7 +16,16 @@ from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.dialects.nn.types import tensor as tensor_type
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.tensorflow.flatten import PLACEHOLDERS, FlatGraph, Variables, flatten
-from ranvier.importers.tensorflow.graph import Tensor, attribute, fail, tensor_named
+from ranvier.importers.tensorflow.graph import (
+    BRANCHES,
+    CALLS,
+    CASES,
+    LOOPS,
+    Tensor,
+    attribute,
+    fail,
+    tensor_named,
+)
 from ranvier.importers.tensorflow.outputs import RESULTS, length_of
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.importers.tensorflow.saved_model import (
@@ -128,9 +137,13 @@ def declared_shape(node: Message) -> Declared:
 
 
 _NO_RESULT = ("NoOp", "Assert", "Const", "Print", "PrintV2", *PLACEHOLDERS)
-_LISTS = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num", "IdentityN": "T"}
-_LISTS |= dict.fromkeys(("While", "StatelessWhile"), "T")
-_LISTS |= dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), "Tout")
+_LISTS = {
+    "Split": "num_split",
+    "SplitV": "num_split",
+    "Unpack": "num",
+    **dict.fromkeys(("IdentityN", *LOOPS), "T"),
+    **dict.fromkeys((*CALLS, *BRANCHES, *CASES), "Tout"),
+}
 
 
 def unread_results(graph: Message) -> list[Tensor]:

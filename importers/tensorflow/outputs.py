@@ -89,8 +89,8 @@ UniqueWithCounts: y idx count
 UniqueWithCountsV2: y idx count
 """
 
-RESULTS: dict[str, list[str]] = {
-    line.partition(": ")[0]: line.partition(": ")[2].split()
+RESULTS: dict[str, tuple[str, ...]] = {
+    line.partition(": ")[0]: tuple(line.partition(": ")[2].split())
     for line in _TABLE.strip().replace("\n  ", " ").splitlines()
 }
 

@@ -18,8 +18,9 @@ _SCHEMA = """
 SavedModel: 1 int64 saved_model_schema_version, 2 MetaGraphDef* meta_graphs
 MetaGraphDef: 1 MetaInfoDef meta_info_def, 2 GraphDef graph_def, 3 SaverDef saver_def
   4 map<CollectionDef> collection_def, 5 map<SignatureDef> signature_def
-  7 SavedObjectGraph object_graph_def
+  6 AssetFileDef* asset_file_def, 7 SavedObjectGraph object_graph_def
 MetaInfoDef: 1 string meta_graph_version, 4 string* tags, 5 string tensorflow_version
+AssetFileDef: 1 TensorInfo tensor_info, 2 string filename
 SaverDef: 1 string filename_tensor_name, 2 string save_tensor_name, 3 string restore_op_name
 CollectionDef: 1 NodeList node_list
 NodeList: 1 string* value

@@ -197,7 +197,7 @@ def restored_key(inliner: Inliner, value: Place) -> str | None:
     if value.node.op != "RestoreV2":
         return None
     names = listed_strings(inliner, value.scope, value.node)
-    return names[value.index] if value.index < len(names) else None
+    return names[value.position] if value.position < len(names) else None
 
 
 def listed_strings(inliner: Inliner, scope: Scope, node: Message) -> list[str]:

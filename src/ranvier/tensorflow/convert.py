@@ -1,0 +1,214 @@
+"""Turn a flat graph into one whose subgraphs are `NeuronOp` nodes.
+
+Outputs keep their names: where a node had a result of the model, an `IdentityN` of its name stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from posixpath import commonpath
+
+from xdsl.utils.exceptions import PassFailedException, VerifyException
+
+from ranvier.dialects.diagnostics import Code, CodedError, Reason
+from ranvier.importers.builder import named
+from ranvier.importers.tensorflow.graph import Tensor, tensor_named
+from ranvier.importers.tensorflow.model import Model
+from ranvier.importers.tensorflow.protos import Message, NodeDef
+from ranvier.importers.tensorflow.tensors import proto_of_array
+from ranvier.passes.analysis.operators import framework_name
+from ranvier.program import Shapes
+from ranvier.tensorflow.batching import batches_of
+from ranvier.tensorflow.options import Compilation, Placement
+from ranvier.tensorflow.partition import Divider, Division, Kind, Subgraph
+from ranvier.tensorflow.placing import Placed, TypesOf, place
+from ranvier.tensorflow.subgraph import (
+    CompiledSubgraph,
+    compile_subgraph,
+    model_of_subgraph,
+    neuron_node,
+)
+
+LOG = logging.getLogger("ranvier")
+BYTES_PER_SECOND, SHORTEST_TIMEOUT, MOST_DUPLICATES = 1e8, 10, 64
+Errors = (CodedError, PassFailedException, VerifyException, TimeoutError)
+
+
+@dataclass
+class Converted:
+    """The nodes of the new graph, in order, and what became of the old ones."""
+
+    model: Model
+    nodes: list[Message]
+    subgraphs: list[CompiledSubgraph]
+    placed: Placed
+    functions: Mapping[str, Message]
+
+    @property
+    def on_neuron(self) -> int:
+        """Nodes in subgraphs, without their placeholders."""
+        return sum(subgraph.op_count for subgraph in self.subgraphs)
+
+    def operations(self, written: int) -> int:
+        """Of a graph of so many nodes, with each subgraph in place of its node."""
+        return written - len(self.subgraphs) + self.on_neuron
+
+
+@dataclass
+class Converter:
+    """One conversion."""
+
+    model: Model
+    ends: Mapping[str, Tensor]
+    """The results of the original graph that the outputs are, by output."""
+    dtypes: Mapping[str, int]
+    """Their types, as `DataType`."""
+    shapes: Shapes
+    placement: Placement
+    compilation: Compilation
+    types_of: TypesOf
+    recovery: bool = True
+    """Whether a subgraph that does not compile stays in TensorFlow."""
+    done: dict[tuple[str, ...], CompiledSubgraph] = field(
+        default_factory=dict[tuple[str, ...], CompiledSubgraph]
+    )
+
+    def run(self) -> Converted:
+        placed = place(
+            self.model, self.shapes, self.compilation.options, self.placement, self.types_of
+        )
+        while True:
+            device = sum(kind is Kind.DEVICE for kind in placed.kinds.values())
+            divider = Divider(self.model.flat, placed.kinds, placed.constants)
+            division = divider.divide(self.placement.minimum(device))
+            if self._compile_all(division, placed):
+                break
+        subgraphs = [self.done[key_of(subgraph)] for subgraph in division.subgraphs]
+        if self.compilation.dynamic_batch_size:
+            self._find_batches(division, placed, subgraphs)
+        nodes = self._nodes(division, subgraphs)
+        return Converted(self.model, nodes, subgraphs, placed, self.model.flat.functions)
+
+    # -- Compiling ----------------------------------------------------------------------------
+
+    def _compile_all(self, division: Division, placed: Placed) -> bool:
+        """Whether all subgraphs are on the machine; if not, `placed` says what is not."""
+        names = {framework_name(named(name)): name for name in self.model.flat.nodes}
+        for subgraph in division.subgraphs:
+            key = key_of(subgraph)
+            if key in self.done:
+                continue
+            try:
+                found = self._compile(subgraph, placed)
+            except Errors as error:
+                if not self.recovery:
+                    raise
+                LOG.warning("a subgraph of %d nodes stays in TensorFlow: %s", len(key), error)
+                reason = Reason(getattr(error, "code", Code.OP_NO_LOWERING), str(error))
+                for name in subgraph.nodes:
+                    placed.keep(name, reason)
+                return False
+            self.done[key] = found
+            refused = {op.name: op for op in found.host_ops if op.name in names}
+            for name, op in refused.items():
+                code = next((code for code in Code if code.number == op.code), Code.OP_NO_LOWERING)
+                placed.keep(names[name], Reason(code, op.reason))
+            if refused:
+                return False
+        return True
+
+    def _compile(self, subgraph: Subgraph, placed: Placed) -> CompiledSubgraph:
+        model = model_of_subgraph(self.model.flat, subgraph, placed)
+        name = f"neuron_op_{model.identity[:16]}"
+        if scope := common_scope(subgraph):
+            name = f"{scope}/{name}"
+        return compile_subgraph(self.model.flat, subgraph, placed, self.compilation, name)
+
+    def _find_batches(
+        self, division: Division, placed: Placed, subgraphs: Sequence[CompiledSubgraph]
+    ) -> None:
+        batches = batches_of(self.model, self.shapes, placed)
+        for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
+            compiled.input_axes, compiled.output_axes = batches.axes_of(subgraph, compiled.model)
+
+    # -- Writing ------------------------------------------------------------------------------
+
+    def _nodes(self, division: Division, subgraphs: Sequence[CompiledSubgraph]) -> list[Message]:
+        """Placeholders, native nodes, NeuronOps, and an IdentityN per output node."""
+        flat = self.model.flat
+        inputs = [info.tensor.node for info in self.model.inputs.values()]
+        ends = {tensor.node for tensor in self.ends.values()} - set(inputs)
+        refs = References({name: f"{name}/native" for name in ends & set(division.native)})
+        for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
+            for tensor, position in subgraph.outputs.items():
+                refs.made[tensor] = f"{compiled.name}:{position}"
+        nodes = [flat.nodes[name] for name in dict.fromkeys(inputs) if name in flat.nodes]
+        nodes += [native_node(self.model, name, refs) for name in division.native]
+        cores = max((compiled.cores for compiled in subgraphs), default=1)
+        duplicates = MOST_DUPLICATES if len(subgraphs) == 1 else 1
+        for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
+            seconds = max(SHORTEST_TIMEOUT, ceil(len(compiled.executable) / BYTES_PER_SECOND))
+            read = [refs.of(tensor) for tensor in subgraph.inputs]
+            config = (cores, compiled.cores, duplicates, seconds)
+            nodes.append(neuron_node(compiled, read, config))
+        return nodes + output_nodes(self.model, self.ends, self.dtypes, refs)
+
+
+@dataclass
+class References:
+    """What the new graph calls the results of the flat one."""
+
+    renamed: Mapping[str, str]
+    """Native nodes whose names the outputs take."""
+    made: dict[Tensor, str] = field(default_factory=dict[Tensor, str])
+    """Results of NeuronOps."""
+
+    def of(self, tensor: Tensor) -> str:
+        own = Tensor(self.renamed.get(tensor.node, tensor.node), tensor.position)
+        return self.made.get(tensor, str(own))
+
+
+def native_node(model: Model, name: str, refs: References) -> Message:
+    """A node that stays in TensorFlow, with its value if it is a variable's."""
+    node = NodeDef()
+    node.CopyFrom(model.flat.nodes[name])
+    node.name = refs.renamed.get(name, name)
+    texts = [refs.of(tensor_named(text)) for text in node.input if not text.startswith("^")]
+    del node.input[:]
+    node.input.extend(texts)
+    node.attr.pop("_output_shapes", None)
+    if (array := model.flat.constants.get(name)) is not None:
+        node.attr["value"].tensor.CopyFrom(proto_of_array(array))
+    return node
+
+
+def output_nodes(
+    model: Model, ends: Mapping[str, Tensor], dtypes: Mapping[str, int], refs: References
+) -> list[Message]:
+    """An IdentityN for each node of the original graph that has an output of the model."""
+    inputs = {info.tensor.node for info in model.inputs.values()}
+    by_node: dict[str, dict[int, str]] = {}
+    for name, end in ends.items():
+        if end.node not in inputs:
+            by_node.setdefault(end.node, {})[end.position] = name
+    nodes: list[Message] = []
+    for node_name, results in by_node.items():
+        first = next(iter(results.values()))
+        listed = [results.get(position, first) for position in range(max(results) + 1)]
+        node = NodeDef(name=node_name, op="IdentityN")
+        node.input.extend(refs.of(model.outputs[name]) for name in listed)
+        node.attr["T"].list.type.extend(dtypes[name] for name in listed)
+        nodes.append(node)
+    return nodes
+
+
+def key_of(subgraph: Subgraph) -> tuple[str, ...]:
+    return (*subgraph.members, "", *map(str, subgraph.outputs))
+
+
+def common_scope(subgraph: Subgraph) -> str:
+    """The scope of names that all computing nodes share."""
+    return commonpath([name.rpartition("/")[0] for name in subgraph.nodes])

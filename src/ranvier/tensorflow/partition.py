@@ -1,0 +1,160 @@
+"""Divide a flat graph into subgraphs for the machine and nodes that stay in TensorFlow.
+
+Number the nodes in their order so that nodes on the machine have odd levels and nodes in TensorFlow
+even ones, and a level never decreases along a use. The nodes of one odd level are one subgraph:
+they are convex, and no division needs fewer alternations. Nodes that compute nothing belong to
+whoever reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ranvier.dialects.interfaces import Array
+from ranvier.importers.tensorflow.flatten import FlatGraph
+from ranvier.importers.tensorflow.graph import Nodes, Tensor
+from ranvier.importers.tensorflow.loops import loops_of
+
+
+class Kind(Enum):
+    """Where a node runs."""
+
+    INPUT = "input"
+    DEVICE = "neuron"
+    HOST = "host"
+    FREE = "free"
+    """With its readers: it computes nothing, or a constant."""
+
+
+@dataclass
+class Subgraph:
+    """Nodes of one level, what they read, and what others read of them."""
+
+    level: int
+    nodes: set[str]
+    """Those that compute on the machine."""
+    inputs: dict[Tensor, None] = field(default_factory=dict[Tensor, None])
+    members: dict[str, None] = field(default_factory=dict[str, None])
+    """All nodes to compile, with those that compute nothing."""
+    outputs: dict[Tensor, int] = field(default_factory=dict[Tensor, int])
+
+
+@dataclass
+class Division:
+    subgraphs: list[Subgraph]
+    native: dict[str, None]
+    """Nodes that stay in TensorFlow, in order."""
+
+    def source(self, tensor: Tensor) -> tuple[Subgraph, int] | None:
+        """The subgraph that computes a result, and its place among the outputs."""
+        for subgraph in self.subgraphs:
+            if tensor in subgraph.outputs:
+                return subgraph, subgraph.outputs[tensor]
+        return None
+
+
+class Divider:
+    """One flat graph with the kinds of its nodes; `constants` are values of free nodes."""
+
+    def __init__(
+        self, flat: FlatGraph, kinds: Mapping[str, Kind], constants: Mapping[str, Array]
+    ) -> None:
+        self.flat = flat
+        self.nodes = Nodes(flat.place, flat.nodes.values())
+        self.loops = loops_of(self.nodes)
+        self.kinds = dict(kinds)
+        self.constants = constants
+
+    def operands(self, name: str) -> Sequence[Tensor]:
+        if (loop := self.loops.get(name)) is not None:
+            return loop.starts()
+        return self.nodes.data_inputs(self.flat.nodes[name])
+
+    def divide(self, minimum: int) -> Division:
+        """Subgraphs of at least `minimum` nodes; smaller ones stay in TensorFlow."""
+        while True:
+            subgraphs = self._levels()
+            small = [s for s in subgraphs if len(s.nodes) < minimum]
+            if not small:
+                break
+            self.kinds |= {name: Kind.HOST for s in small for name in s.nodes}
+        division = Division(subgraphs, {})
+        self._demand(division)
+        division.subgraphs = [s for s in subgraphs if s.outputs]
+        return division
+
+    def _levels(self) -> list[Subgraph]:
+        levels: dict[str, int] = {}
+        found: dict[int, Subgraph] = {}
+        for name in self.flat.nodes:
+            kind = self.kinds[name]
+            read = () if name in self.constants else self.operands(name)
+            level = max((levels.get(tensor.node, 0) for tensor in read), default=0)
+            if kind is Kind.DEVICE:
+                level += level % 2 == 0
+                found.setdefault(level, Subgraph(level, set())).nodes.add(name)
+            elif kind is Kind.HOST:
+                level += level % 2
+            levels[name] = level
+        return [found[level] for level in sorted(found)]
+
+    def _demand(self, division: Division) -> None:
+        """Find who reads what, from the outputs of the graph."""
+        owner = {name: s for s in division.subgraphs for name in s.nodes}
+        filled: set[int] = set()
+        pending = list(self.flat.outputs)
+        native: dict[str, None] = {}
+        while pending:
+            tensor = pending.pop()
+            subgraph = owner.get(tensor.node)
+            if subgraph is None:
+                if tensor.node not in native and self.kinds[tensor.node] is not Kind.INPUT:
+                    native[tensor.node] = None
+                    pending += self.nodes.data_inputs(self.flat.nodes[tensor.node])
+                continue
+            subgraph.outputs.setdefault(tensor, len(subgraph.outputs))
+            if subgraph.level not in filled:
+                filled.add(subgraph.level)
+                self._fill(subgraph)
+                pending += subgraph.inputs
+        division.native = {name: None for name in self.flat.nodes if name in native}
+
+    def _fill(self, subgraph: Subgraph) -> None:
+        """The members of a subgraph and the results that it reads from elsewhere."""
+        members: set[str] = set()
+        inputs: set[Tensor] = set()
+        pending = list(subgraph.nodes)
+        while pending:
+            name = pending.pop()
+            if name in members:
+                continue
+            members.add(name)
+            if name in self.constants:
+                continue
+            for tensor in self.nodes.data_inputs(self.flat.nodes[name]):
+                if tensor.node in subgraph.nodes or self.kinds[tensor.node] is Kind.FREE:
+                    pending.append(tensor.node)
+                else:
+                    inputs.add(tensor)
+        order = {name: place for place, name in enumerate(self.flat.nodes)}
+        subgraph.members = dict.fromkeys(sorted(members, key=order.__getitem__))
+        subgraph.inputs = dict.fromkeys(sorted(inputs, key=lambda t: (order[t.node], t.position)))
+
+
+def nodes_in_loops(flat: FlatGraph) -> set[str]:
+    """The nodes of loops without functions, but for their ends: a loop is placed as a whole."""
+    nodes = Nodes(flat.place, flat.nodes.values())
+    inside: set[str] = set()
+    for loop in set(loops_of(nodes).values()):
+        starts = {tensor.node for tensor in loop.starts()}
+        pending = [loop.condition.node, *(enter.node for enter, _ in loop.invariants)]
+        for variable in loop.variables:
+            pending += [variable.after.node, variable.switch.node, variable.merge.node]
+        while pending:
+            name = pending.pop()
+            if name not in inside and name not in starts:
+                inside.add(name)
+                pending += [tensor.node for tensor in nodes.data_inputs(flat.nodes[name])]
+    return inside

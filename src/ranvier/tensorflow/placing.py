@@ -1,0 +1,126 @@
+"""Find out of each node of a flat graph whether the machine runs it.
+
+The graph is imported as far as `nn` can hold it, and the compiler's own passes place its ops: what
+they leave on the host stays in TensorFlow, with their reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from xdsl.ir import Operation, SSAValue
+
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import Tensor as TensorType
+from ranvier.importers.builder import named
+from ranvier.importers.tensorflow.graph import Tensor
+from ranvier.importers.tensorflow.importer import GraphImporter
+from ranvier.importers.tensorflow.model import InputTypes, Model
+from ranvier.passes.analysis.operators import (
+    HostOp,
+    framework_name,
+    framework_ops,
+    host_ops,
+    live_ops,
+    segments_of,
+)
+from ranvier.passes.pipelines import parse_pipeline, run_pipeline
+from ranvier.program import Options, Shapes
+from ranvier.tensorflow.options import Placement
+from ranvier.tensorflow.partition import Kind, nodes_in_loops
+
+TypesOf = Callable[[Model, Shapes], Mapping[Tensor, TensorType]]
+"""What TensorFlow infers of a graph's results under some shapes of its inputs."""
+
+
+@dataclass
+class Placed:
+    """Kinds of nodes, reasons for those on the host, and what the model fixes."""
+
+    kinds: dict[str, Kind]
+    reasons: dict[str, Reason] = field(default_factory=dict[str, Reason])
+    constants: dict[str, Array] = field(default_factory=dict[str, Array])
+    types: dict[Tensor, TensorType] = field(default_factory=dict[Tensor, TensorType])
+    """Of the results that have a place in `nn`."""
+
+    def keep(self, name: str, reason: Reason) -> None:
+        self.kinds[name] = Kind.HOST
+        self.reasons[name] = reason
+
+
+def place(
+    model: Model, shapes: Shapes, options: Options, placement: Placement, types_of: TypesOf
+) -> Placed:
+    """Place every node of a model whose inputs have these shapes."""
+    inputs = InputTypes(model, shapes).resolve()
+    importer = GraphImporter(model.flat, inputs, tolerant=True)
+    importer.evaluate(importer.root, model.outputs.values())
+    if importer.refused:
+        types = types_of(model, shapes)
+        importer = GraphImporter(model.flat, inputs, types=types, tolerant=True)
+        importer.evaluate(importer.root, model.outputs.values())
+    placed = Placed(dict.fromkeys(model.flat.nodes, Kind.FREE))
+    placed.kinds |= {info.tensor.node: Kind.INPUT for info in model.inputs.values()}
+    note_values(importer, placed)
+    run_passes(importer, model, options, placed)
+    for name, missing in importer.refused.items():
+        placed.keep(name, Reason(missing.code, missing.reason))
+    for name, node in model.flat.nodes.items():
+        if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
+            placed.keep(name, reason)
+    placed.kinds |= dict.fromkeys(nodes_in_loops(model.flat), Kind.FREE)
+    return placed
+
+
+def note_values(importer: GraphImporter, placed: Placed) -> None:
+    """Types of results, and the values that follow from shapes and constants alone."""
+    for tensor, value in importer.root.values.items():
+        if not isinstance(value, SSAValue):
+            continue
+        placed.types[tensor] = value.type  # pyright: ignore[reportArgumentType]
+        kind = placed.kinds.get(tensor.node)
+        if kind is Kind.FREE and tensor.position == 0:
+            known = importer.builder.constant_of(value)
+            if known is not None and importer.flat.nodes[tensor.node].op != "Const":
+                placed.constants[tensor.node] = known
+
+
+def run_passes(importer: GraphImporter, model: Model, options: Options, placed: Placed) -> None:
+    """Let the compiler place what is imported."""
+    wanted = [*model.outputs.values(), *read_by_refused(importer)]
+    values = {str(t): v for t in wanted if isinstance(v := importer.root.values.get(t), SSAValue)}
+    if not values:
+        return
+    names = {framework_name(named(name)): name for name in model.flat.nodes}
+    module = importer.finish(values, model.identity, model.name)
+    steps = options.pipeline().partition(",partition-pipeline")[0]
+    assert parse_pipeline(steps)[-1].name != "partition-pipeline"
+    run_pipeline(module, steps)
+    for segment in segments_of(module):
+        for op in live_ops(segment):
+            if not segment.on_host:
+                mark_on_machine(op, names, placed)
+    for op in host_ops(module):
+        if op.name in names:
+            placed.keep(names[op.name], reason_of(op))
+
+
+def mark_on_machine(op: Operation, names: Mapping[str, str], placed: Placed) -> None:
+    for part in framework_ops(op):
+        name = names.get(framework_name(part))
+        if name is not None and placed.kinds[name] is Kind.FREE:
+            placed.kinds[name] = Kind.DEVICE
+            placed.constants.pop(name, None)
+
+
+def reason_of(op: HostOp) -> Reason:
+    code = next((code for code in Code if code.number == op.code), Code.OP_NO_LOWERING)
+    return Reason(code, op.reason)
+
+
+def read_by_refused(importer: GraphImporter) -> list[Tensor]:
+    """What nodes that stay in TensorFlow read of the others."""
+    nodes = importer.root.nodes
+    return [t for name in importer.refused for t in nodes.data_inputs(nodes.node(name))]

@@ -1,0 +1,222 @@
+"""`ranvier.tensorflow.saved_model`: compile SavedModels, with the interface of `tensorflow.neuron`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.importers.tensorflow.graph import tensor_named
+from ranvier.importers.tensorflow.model import InputInfo, Model, model_of
+from ranvier.importers.tensorflow.protos import Message
+from ranvier.importers.tensorflow.saved_model import (
+    DEFAULT_SIGNATURE,
+    Source,
+    meta_graph,
+    read_saved_model,
+    signature,
+    signature_keys,
+    tag_sets,
+)
+from ranvier.program import Shapes
+from ranvier.tensorflow.convert import Converted, Converter
+from ranvier.tensorflow.inference import types_of
+from ranvier.tensorflow.options import Placement, compilation_of
+from ranvier.tensorflow.report import LOG, counts_of, log_conversion
+from ranvier.tensorflow.writing import new_meta_graph, write_saved_model
+
+COMPILER_TIMEOUT = 18000
+Feed = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The part of a SavedModel that a call compiles."""
+
+    source: Source
+    meta: Message
+    key: str
+    signature: Message
+    model: Model
+
+    @property
+    def inputs(self) -> Mapping[str, InputInfo]:
+        return self.model.inputs
+
+
+def compile(
+    model_dir: str | Path,
+    new_model_dir: str | Path,
+    batch_size: int = 1,
+    model_shape_feed_dict: Feed | None = None,
+    model_feed_dict: Feed | None = None,
+    tags: str | Sequence[str] | None = None,
+    signature_def_key: str | None = None,
+    strip_default_attrs: bool = False,
+    config_proto: object = None,
+    constant_size_to_exclude: int = 1024,
+    convert_constants_to_variables: bool = False,
+    compiler_workdir: str | Path | None = None,
+    supported_op_types: Collection[str] | None = None,
+    no_fuse_ops: Collection[str] | None = None,
+    force_fuse_ops: Collection[str] | None = None,
+    minimum_segment_size: int | None = None,
+    dynamic_batch_size: bool = False,
+    compiler_args: Sequence[str] | str | None = None,
+    compiler_verbose: object = None,
+    compiler_timeout: float | None = None,
+    compiler_recovery: bool = True,
+    max_num_compilers: int | None = None,
+    grappler: bool = False,
+    amp_pass: bool = False,
+    must_fuse: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Compile one signature of a SavedModel into `NeuronOp`s of a new SavedModel.
+
+    Static shapes come from `model_feed_dict` (arrays), else `model_shape_feed_dict` (lists of
+    sizes), by input name of the signature or tensor; else unknown first dimensions are
+    `batch_size`. `dynamic_batch_size` lets calls have any batch. `no_fuse_ops` and
+    `force_fuse_ops` (`must_fuse`) name nodes; `supported_op_types` lists the op types that may be
+    compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in TensorFlow.
+    `compiler_args` are those of `ranvier compile`. `compiler_workdir` keeps the files of each
+    subgraph.
+
+    Returns counts of operators: `OperationsInSession`, `OperationsAfterOptimizations`,
+    `OperationsOnNeuron`, and `OnNeuronRatio` of the last two. Raises AssertionError if
+    `new_model_dir` exists, ValueError for arguments that do not fit the model, ModelImportError
+    for a model that cannot be read.
+    """
+    folder = Path(new_model_dir)
+    if folder.exists():
+        raise AssertionError(
+            f"Export directory already exists. Please specify a different export directory: {folder}"
+        )
+    ignore_without_effect(
+        strip_default_attrs=strip_default_attrs,
+        convert_constants_to_variables=convert_constants_to_variables,
+        grappler=grappler,
+        amp_pass=amp_pass,
+    )
+    compilation = compilation_of(
+        compiler_args,
+        workdir=compiler_workdir,
+        timeout=COMPILER_TIMEOUT if compiler_timeout is None else compiler_timeout,
+        dynamic_batch_size=dynamic_batch_size,
+    )
+    placement = Placement(
+        supported_op_types,
+        no_fuse_ops or (),
+        (*(force_fuse_ops or ()), *(must_fuse or ())),
+        minimum_segment_size=minimum_segment_size,
+    )
+    chosen = choose(Path(model_dir), tags, signature_def_key)
+    shapes = static_shapes(chosen, batch_size, model_shape_feed_dict, model_feed_dict)
+    outputs = chosen.signature.outputs
+    converted = Converter(
+        chosen.model,
+        {name: tensor_named(info.name) for name, info in outputs.items()},
+        {name: info.dtype for name, info in outputs.items()},
+        shapes,
+        placement,
+        compilation,
+        types_of,
+        compiler_recovery,
+    ).run()
+    meta = new_meta_graph(chosen.meta, chosen.key, converted.nodes, converted.functions)
+    write_saved_model(chosen.source, chosen.meta, meta, folder)
+    return reported(converted, meta, Path(model_dir), folder)
+
+
+def reported(converted: Converted, meta: Message, old: Path, new: Path) -> dict[str, Any]:
+    """Log and return the counts of a conversion."""
+    counts = counts_of(converted, len(meta.graph_def.node))
+    log_conversion(converted, counts, f"{old} to {new}")
+    return counts
+
+
+def ignore_without_effect(**given: bool) -> None:
+    for name, value in given.items():
+        if value:
+            LOG.warning("%s has no effect here", name)
+
+
+# -- What to compile --------------------------------------------------------------------------
+
+
+def choose(model_dir: Path, tags: str | Sequence[str] | None, key: str | None) -> Chosen:
+    """The meta graph and the signature, with a warning where there were several."""
+    source = read_saved_model(model_dir)
+    if isinstance(tags, str):
+        tags = [tag.strip() for tag in tags.split(",")]
+    meta = meta_graph(source, tags)
+    if tags is None and len(tag_sets(source)) > 1:
+        LOG.warning("the model has several tag sets; compiling %s", list(meta.meta_info_def.tags))
+    keys = signature_keys(meta)
+    found, chosen = signature(source, meta, key)
+    if key is None and found != DEFAULT_SIGNATURE:
+        LOG.warning("the model has no %s; compiling '%s' of %s", DEFAULT_SIGNATURE, found, keys)
+    model = model_of(source, list(meta.meta_info_def.tags), found)
+    return Chosen(source, meta, found, chosen, model)
+
+
+def static_shapes(
+    chosen: Chosen, batch_size: int, shape_feed: Feed | None, feed: Feed | None
+) -> Shapes:
+    """A shape for every input. Raises ValueError with the input for what is not known."""
+    if feed is not None:
+        given = {name: np.shape(value) for name, value in feed.items()}
+    elif shape_feed is not None:
+        given = {name: tuple(int(n) for n in sizes) for name, sizes in shape_feed.items()}
+    else:
+        return {
+            name: batched_shape(info, batch_size) for name, info in chosen.inputs.items()
+        }
+    shapes = {input_named(chosen, name): shape for name, shape in given.items()}
+    for name, info in chosen.inputs.items():
+        if name not in shapes:
+            if info.shape is None or -1 in info.shape:
+                listed = ", ".join(chosen.inputs)
+                raise CallerError(
+                    Code.SHAPE_UNKNOWN, f"no shape is fed for input '{name}'; inputs: {listed}"
+                )
+            shapes[name] = info.shape
+        check_rank(name, info, shapes[name])
+    return shapes
+
+
+def input_named(chosen: Chosen, name: str) -> str:
+    """The signature's input of a name, a tensor's name, or a tensor. Raises CallerError."""
+    text = str(getattr(name, "name", name))
+    for key, info in chosen.inputs.items():
+        if text in (key, info.tensor.node, str(info.tensor)):
+            return key
+    listed = ", ".join(f"{key} ({info.tensor})" for key, info in chosen.inputs.items())
+    raise CallerError(Code.INPUT_UNKNOWN, f"'{text}' is no input; inputs: {listed}")
+
+
+def check_rank(name: str, info: InputInfo, shape: tuple[int, ...]) -> None:
+    if info.shape is not None and len(info.shape) != len(shape):
+        raise CallerError(
+            Code.SHAPE_MISMATCH,
+            f"input '{name}' has rank {len(info.shape)}, the shape fed for it is {list(shape)}",
+        )
+
+
+def batched_shape(info: InputInfo, batch_size: int) -> tuple[int, ...]:
+    """The declared shape with a batch size for an unknown first dimension."""
+    if info.shape is None:
+        raise CallerError(Code.SHAPE_UNKNOWN, f"input tensor {info.tensor} must have known rank")
+    shape = (batch_size, *info.shape[1:]) if info.shape[:1] == (-1,) else info.shape
+    if -1 in shape:
+        raise CallerError(
+            Code.SHAPE_UNKNOWN,
+            f"batch_size is not sufficient to determine the shape of input tensor {info.tensor}: "
+            f"{list(info.shape)}",
+        )
+    return shape
+
+
