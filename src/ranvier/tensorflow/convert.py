@@ -52,9 +52,10 @@ class Converted:
         """Nodes in subgraphs, without their placeholders."""
         return sum(subgraph.op_count for subgraph in self.subgraphs)
 
-    def operations(self, written: int) -> int:
-        """Of a graph of so many nodes, with each subgraph in place of its node."""
-        return written - len(self.subgraphs) + self.on_neuron
+    @property
+    def operations(self) -> int:
+        """Nodes of the new graph, with each subgraph in place of its node."""
+        return len(self.nodes) - len(self.subgraphs) + self.on_neuron
 
 
 @dataclass

@@ -13,9 +13,9 @@ LOG = logging.getLogger("tensorflow")
 ENOUGH = 0.3
 
 
-def counts_of(converted: Converted, written: int) -> dict[str, Any]:
-    """Counts of a conversion whose graph has so many nodes; a NeuronOp counts as its nodes."""
-    after = converted.operations(written)
+def counts_of(converted: Converted) -> dict[str, Any]:
+    """Counts of the graph of a signature; a NeuronOp counts as the nodes in it."""
+    after = converted.operations
     return {
         "OnNeuronRatio": converted.on_neuron / max(after, 1),
         "OperationsInSession": converted.model.flat.session_nodes,
@@ -31,9 +31,7 @@ def log_conversion(converted: Converted, counts: dict[str, Any], what: str) -> N
         "Number of operations after tf.neuron optimizations: %d",
         counts["OperationsAfterOptimizations"],
     )
-    LOG.info(
-        "Number of operations placed on Neuron runtime: %d", counts["OperationsOnNeuron"]
-    )
+    LOG.info("Number of operations placed on Neuron runtime: %d", counts["OperationsOnNeuron"])
     for name, reason in converted.placed.reasons.items():
         if converted.placed.kinds[name] is Kind.HOST:
             op = converted.model.flat.nodes[name].op

@@ -1,4 +1,4 @@
-"""`ranvier.tensorflow.saved_model`: compile SavedModels, with the interface of `tensorflow.neuron`."""
+"""Compile SavedModels, with the interface of `tensorflow.neuron.saved_model`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ranvier.importers.tensorflow.saved_model import (
     tag_sets,
 )
 from ranvier.program import Shapes
-from ranvier.tensorflow.convert import Converted, Converter
+from ranvier.tensorflow.convert import Converter
 from ranvier.tensorflow.inference import types_of
 from ranvier.tensorflow.options import Placement, compilation_of
 from ranvier.tensorflow.report import LOG, counts_of, log_conversion
@@ -93,7 +93,8 @@ def compile(
     folder = Path(new_model_dir)
     if folder.exists():
         raise AssertionError(
-            f"Export directory already exists. Please specify a different export directory: {folder}"
+            "Export directory already exists. Please specify a different export directory: "
+            f"{folder}"
         )
     ignore_without_effect(
         strip_default_attrs=strip_default_attrs,
@@ -128,13 +129,8 @@ def compile(
     ).run()
     meta = new_meta_graph(chosen.meta, chosen.key, converted.nodes, converted.functions)
     write_saved_model(chosen.source, chosen.meta, meta, folder)
-    return reported(converted, meta, Path(model_dir), folder)
-
-
-def reported(converted: Converted, meta: Message, old: Path, new: Path) -> dict[str, Any]:
-    """Log and return the counts of a conversion."""
-    counts = counts_of(converted, len(meta.graph_def.node))
-    log_conversion(converted, counts, f"{old} to {new}")
+    counts = counts_of(converted)
+    log_conversion(converted, counts, f"{model_dir} to {new_model_dir}")
     return counts
 
 
@@ -172,9 +168,7 @@ def static_shapes(
     elif shape_feed is not None:
         given = {name: tuple(int(n) for n in sizes) for name, sizes in shape_feed.items()}
     else:
-        return {
-            name: batched_shape(info, batch_size) for name, info in chosen.inputs.items()
-        }
+        return {name: batched_shape(info, batch_size) for name, info in chosen.inputs.items()}
     shapes = {input_named(chosen, name): shape for name, shape in given.items()}
     for name, info in chosen.inputs.items():
         if name not in shapes:
@@ -218,5 +212,3 @@ def batched_shape(info: InputInfo, batch_size: int) -> tuple[int, ...]:
             f"{list(info.shape)}",
         )
     return shape
-
-

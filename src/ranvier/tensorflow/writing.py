@@ -40,7 +40,8 @@ def new_meta_graph(
     for name, node in kept.items():
         if name not in added or name in taken:
             graph.node.add().CopyFrom(renamed(node, taken))
-    library = {f.signature.name: f for f in meta.graph_def.library.function} | functions
+    library: dict[str, Message] = {f.signature.name: f for f in meta.graph_def.library.function}
+    library |= functions
     graph.library.CopyFrom(meta.graph_def.library)
     del graph.library.function[:]
     graph.library.function.extend(reachable(graph.node, library))
@@ -63,9 +64,11 @@ def needed_nodes(meta: Message, key: str) -> dict[str, Message]:
         saver = meta.saver_def
         names = (saver.restore_op_name, saver.save_tensor_name, saver.filename_tensor_name)
         kept |= reached(by_name, [tensor_named(name).node for name in names])
-    ends = [info.name for info in meta.signature_def[INIT_SIGNATURE].outputs.values()] if (
-        INIT_SIGNATURE in meta.signature_def and others
-    ) else []
+    ends = (
+        [info.name for info in meta.signature_def[INIT_SIGNATURE].outputs.values()]
+        if (INIT_SIGNATURE in meta.signature_def and others)
+        else []
+    )
     assets = [asset.tensor_info.name for asset in meta.asset_file_def]
     return kept | reached(by_name, [tensor_named(name).node for name in (*ends, *assets)])
 

@@ -1,0 +1,51 @@
+"""NEURON_CC_FLAGS: options of the bridge itself, and arguments that it hands to the compiler."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.tensorflow.options import Compilation, compilation_of
+
+EXACT = ("--fast-math", "none", "--fp32-cast", "matmult-fp16")
+"""What TensorFlow 2 asks for unless the flags say otherwise: f16 products, exact transposes."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    workdir: str | None
+    dynamic_batch_size: bool
+    must_compile: bool
+    rest: tuple[str, ...]
+
+    def compilation(self) -> Compilation:
+        """For `trace`."""
+        casts = any(flag.startswith(("--fp32-cast", "--fast-math")) for flag in self.rest)
+        return compilation_of(
+            self.rest if casts else (*EXACT, *self.rest),
+            workdir=self.workdir,
+            dynamic_batch_size=self.dynamic_batch_size,
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CallerError(Code.OPTION_INVALID, f"NEURON_CC_FLAGS: {message}")
+
+
+def read_flags(text: str) -> Flags:
+    """The flags in a string as a shell splits it. Raises CallerError for what has no value."""
+    parser = _Parser(prog="NEURON_CC_FLAGS", add_help=False, allow_abbrev=False)
+    parser.add_argument("--workdir")
+    parser.add_argument("--dynamic-batch-size", action="store_true")
+    parser.add_argument("--must-compile", action="store_true")
+    parser.add_argument("--extract-weights")
+    parser.add_argument("--verbose")
+    try:
+        known, rest = parser.parse_known_args(shlex.split(text))
+    except ValueError as error:
+        raise CallerError(Code.OPTION_INVALID, f"NEURON_CC_FLAGS: {error}") from error
+    return Flags(known.workdir, known.dynamic_batch_size, known.must_compile, tuple(rest))

@@ -1,0 +1,136 @@
+"""Convert what TensorFlow traces: functions and Keras models become functions of `NeuronOp`s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (  # no public name
+    convert_variables_to_constants_v2,
+)
+
+from ranvier.importers.tensorflow.flatten import flatten
+from ranvier.importers.tensorflow.graph import Tensor, tensor_named
+from ranvier.importers.tensorflow.model import InputInfo, Model, NoVariables
+from ranvier.importers.tensorflow.protos import GraphDef, Message
+from ranvier.tensorflow.convert import Converted, Converter
+from ranvier.tensorflow.inference import types_of
+from ranvier.tensorflow.options import Compilation, Placement
+
+LARGEST = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A function as TensorFlow traced it for some operands, its variables constant."""
+
+    function: Any
+    """The ConcreteFunction."""
+    results: Any
+    """Its results, in the structure that the caller gets."""
+    graph: Message
+    inputs: Sequence[str]
+    """Names of placeholder tensors, in the order of the flat operands."""
+    outputs: Sequence[str]
+
+    def model(self, name: str) -> Model:
+        ends = self.ends()
+        place = f"function '{name}'"
+        tensors = [self.function.graph.as_graph_element(text) for text in self.inputs]
+        inputs = {
+            text: InputInfo(
+                tensor_named(text),
+                tensor.dtype.base_dtype.as_datatype_enum,
+                declared_shape(tensor.shape),
+            )
+            for text, tensor in zip(self.inputs, tensors, strict=True)
+        }
+        flat = flatten(
+            self.graph,
+            list(ends.values()),
+            inputs={info.tensor.node for info in inputs.values()},
+            variables=NoVariables(place),
+            place=place,
+        )
+        identity = sha256(self.graph.SerializeToString(deterministic=True)).hexdigest()
+        outputs = dict(zip(ends, flat.outputs, strict=True))
+        return Model(name, identity, flat, inputs, outputs)
+
+    def ends(self) -> dict[str, Tensor]:
+        return {f"output_{i}": tensor_named(text) for i, text in enumerate(self.outputs)}
+
+
+def declared_shape(shape: Any) -> tuple[int, ...] | None:
+    if shape.rank is None:
+        return None
+    return tuple(-1 if size is None else int(size) for size in shape.as_list())
+
+
+def trace_function(call: Callable[[Sequence[Any]], Any], specs: Sequence[Any]) -> Traced:
+    """Trace a function of flat operands and freeze its variables.
+
+    Raises ValueError if the frozen graph is too large for a message, TypeError for resources that
+    are no variables.
+    """
+    concrete = tf.function(lambda *flat: call(flat)).get_concrete_function(*specs)
+    try:
+        frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        reason = str(error).splitlines()[0]
+        raise TypeError(f"its resources do not become constants: {reason}") from error
+    held = [tensor for tensor in frozen.inputs if tensor.dtype == tf.resource]
+    if held:
+        raise TypeError(f"operand '{held[0].name}' is a resource that is no variable")
+    graph_def = frozen.graph.as_graph_def()
+    if graph_def.ByteSize() > LARGEST:
+        raise ValueError(
+            f"the frozen function has {graph_def.ByteSize()} bytes, a graph at most {LARGEST}; "
+            "convert it with --extract-weights"
+        )
+    return Traced(
+        frozen,
+        concrete.structured_outputs,
+        GraphDef.FromString(graph_def.SerializeToString()),
+        [tensor.name for tensor in frozen.inputs],
+        [tensor.name for tensor in frozen.outputs],
+    )
+
+
+def spec_of(value: Any) -> Any:
+    """The static type of an operand; what is no tensor stays as it is."""
+    if isinstance(value, tf.TensorSpec):
+        return value
+    tensor = tf.convert_to_tensor(value)
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def convert_function(
+    traced: Traced, name: str, placement: Placement, compilation: Compilation
+) -> Converted:
+    """Compile what the machine runs of a traced function."""
+    model = traced.model(name)
+    dtypes = {
+        key: tensor.dtype.base_dtype.as_datatype_enum
+        for key, tensor in zip(traced.ends(), traced.function.outputs, strict=True)
+    }
+    return Converter(model, traced.ends(), dtypes, {}, placement, compilation, types_of).run()
+
+
+def callable_of(converted: Converted, traced: Traced) -> Any:
+    """A function of the flat operands that runs the new graph; a list of results."""
+    graph = GraphDef()
+    graph.node.extend(converted.nodes)
+    graph.library.function.extend(converted.functions.values())
+    graph.versions.producer = tf.version.GRAPH_DEF_VERSION
+    definition = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
+    wrapped = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(definition, name=""), []
+    )
+    inside = wrapped.graph
+    return wrapped.prune(
+        [inside.as_graph_element(name) for name in traced.inputs],
+        [inside.as_graph_element(name) for name in traced.outputs],
+    )

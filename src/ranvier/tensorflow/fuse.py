@@ -1,0 +1,99 @@
+"""`fuse`: a decorator whose function becomes `NeuronOp`s where TensorFlow 1 builds a graph."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.tensorflow.functions import callable_of, convert_function, trace_function
+from ranvier.tensorflow.options import Placement, compilation_of
+
+
+def fuse(
+    func: Callable[..., Any] | None = None,
+    *,
+    compiler_args: Sequence[str] | None = None,
+    name: str | None = None,
+    asynchronous: bool = True,
+    timeout: float | None = None,
+    verbose: int | None = None,
+    workdir: str | None = None,
+    input_shapes: Sequence[Sequence[int]] | None = None,
+    output_shapes: Sequence[Sequence[int]] | None = None,
+    batch_size: int | None = None,
+    dynamic_batch_size: bool | str = False,
+    executable: bytes | None = None,
+    grad_func: Callable[..., Any] | None = None,
+) -> Any:
+    """Compile a function of tensors when it is called.
+
+    Static shapes are those of the operands, `input_shapes`, or `batch_size` for unknown first
+    dimensions. `grad_func` is the gradient; without one there is none. `asynchronous`, `verbose`,
+    `output_shapes` and `executable` are accepted: compiling happens at the call, and always.
+    """
+    if func is None:
+        return functools.partial(
+            fuse,
+            compiler_args=compiler_args,
+            name=name,
+            timeout=timeout,
+            workdir=workdir,
+            input_shapes=input_shapes,
+            batch_size=batch_size,
+            dynamic_batch_size=dynamic_batch_size,
+            grad_func=grad_func,
+        )
+    function = func
+    compilation = compilation_of(
+        compiler_args,
+        workdir=workdir,
+        timeout=timeout,
+        dynamic_batch_size=bool(dynamic_batch_size),
+    )
+
+    @functools.wraps(function)
+    def fused(*arguments: Any, **named: Any) -> Any:
+        flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten((arguments, named))]
+        specs = [static_spec(i, t, input_shapes, batch_size) for i, t in enumerate(flat)]
+
+        def call(values: Sequence[Any]) -> Any:
+            own, own_named = tf.nest.pack_sequence_as((arguments, named), values)
+            return function(*own, **own_named)
+
+        traced = trace_function(call, specs)
+        label = name or getattr(function, "__name__", "function")
+        converted = convert_function(traced, label, Placement(minimum_segment_size=1), compilation)
+        results = callable_of(converted, traced)(*flat)
+        return tf.nest.pack_sequence_as(traced.results, tf.nest.flatten(results))
+
+    return fused if grad_func is None else with_gradient(fused, grad_func)
+
+
+def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Any:
+    @tf.custom_gradient
+    def both(*arguments: Any) -> Any:
+        return function(*arguments), functools.partial(gradient, *arguments)
+
+    return both
+
+
+def static_spec(
+    position: int, tensor: Any, shapes: Sequence[Sequence[int]] | None, batch: int | None
+) -> Any:
+    """The static type of an operand. Raises CallerError if its shape is not known."""
+    if shapes is not None and position < len(shapes):
+        return tf.TensorSpec(list(shapes[position]), tensor.dtype)
+    if tensor.shape.rank is None:
+        raise CallerError(Code.SHAPE_UNKNOWN, f"operand {position} has no known rank")
+    sizes = tensor.shape.as_list()
+    if sizes and sizes[0] is None and batch is not None:
+        sizes[0] = batch
+    if None in sizes:
+        raise CallerError(
+            Code.SHAPE_UNKNOWN, f"operand {position} is {sizes}; give input_shapes or batch_size"
+        )
+    return tf.TensorSpec(sizes, tensor.dtype)

@@ -1,0 +1,149 @@
+"""`trace`: compile a TensorFlow 2 function or Keras model ahead of time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ranvier.tensorflow.convert import Converted
+from ranvier.tensorflow.flags import read_flags
+from ranvier.tensorflow.functions import callable_of, convert_function, spec_of, trace_function
+from ranvier.tensorflow.options import Placement
+from ranvier.tensorflow.partition import Kind
+from ranvier.tensorflow.report import LOG
+
+NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
+ENOUGH = 0.5
+
+
+class AwsNeuronModel(tf.keras.Model):
+    """A compiled model: callable with operands like the example's, and a Keras model to others."""
+
+    def __init__(self, function: Any, specs: tuple[Any, dict[str, Any]], ratio: float) -> None:
+        super().__init__(trainable=False)
+        self._ratio = ratio
+        self._specs = specs
+        self.aot_function = function
+        """The `tf.function` that runs the new graph."""
+        self.built = True
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.aot_function(*arguments, **named)
+
+    def call(self, *arguments: Any, **named: Any) -> Any:
+        return self.aot_function(*arguments, **named)
+
+    @property
+    def on_neuron_ratio(self) -> float:
+        """Of the operations that do work, the part on the machine."""
+        return self._ratio
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+        """Write a SavedModel with the signature `serving_default`."""
+        path = os.fspath(filepath)
+        if not overwrite and Path(path).exists():
+            raise FileExistsError(f"{path} exists")
+        module = tf.Module()
+        module.aot_function = self.aot_function
+        module.__call__ = self.aot_function
+        arguments, named = self._specs
+        concrete = self.aot_function.get_concrete_function(*arguments, **named)
+        tf.saved_model.save(module, path, signatures=serving(concrete))
+
+
+def serving(concrete: Any) -> Any:
+    """A signature: operands by name, results by name."""
+    names = [tensor.name.partition(":")[0] for tensor in concrete.inputs]
+    specs = [
+        tf.TensorSpec(t.shape, t.dtype, n) for t, n in zip(concrete.inputs, names, strict=True)
+    ]
+
+    @tf.function(input_signature=specs)
+    def signature(*flat: Any) -> dict[str, Any]:
+        results = tf.nest.flatten(concrete(*flat))
+        keys = result_names(concrete.structured_outputs)
+        return dict(zip(keys, results, strict=True))
+
+    return signature
+
+
+def result_names(structure: Any) -> list[str]:
+    """Keys of a dictionary of results; else they are numbered."""
+    if isinstance(structure, Mapping):
+        keys = [str(key) for key in sorted(structure)]
+        if len(keys) == len(tf.nest.flatten(structure)):
+            return keys
+    return [f"output_{position}" for position in range(len(tf.nest.flatten(structure)))]
+
+
+def trace(
+    func: Callable[..., Any],
+    example_inputs: Any,
+    subgraph_builder_function: Callable[[Any], bool] | None = None,
+) -> Any:
+    """Compile a function or a Keras model for operands like the example.
+
+    A tensor or a list is one operand, a tuple several, a dictionary named ones.
+    `subgraph_builder_function` gets each NodeDef; false keeps it in TensorFlow. Options come from
+    the environment variable NEURON_CC_FLAGS. Returns an `AwsNeuronModel`, or `func` itself if it
+    has no operands. Raises TypeError for resources that are no variables.
+    """
+    flags = read_flags(os.environ.get("NEURON_CC_FLAGS", ""))
+    arguments, named = operands_of(example_inputs)
+    specs = tf.nest.map_structure(spec_of, (arguments, named))
+    flat = tf.nest.flatten(specs)
+    if not flat:
+        LOG.warning("the function has no inputs, so nothing is compiled")
+        return func
+
+    def call(values: Sequence[Any]) -> Any:
+        own, own_named = tf.nest.pack_sequence_as(specs, values)
+        return func(*own, **own_named)
+
+    traced = trace_function(call, flat)
+    converted = convert_function(
+        traced,
+        getattr(func, "name", None) or getattr(func, "__name__", "function"),
+        Placement(wanted=subgraph_builder_function),
+        flags.compilation(),
+    )
+    ratio = on_neuron_ratio(converted)
+    if ratio < ENOUGH:
+        LOG.warning("only %.0f %% of the operations run on the machine", 100 * ratio)
+    run = callable_of(converted, traced)
+
+    def aot_function(*own: Any, **own_named: Any) -> Any:
+        results = run(*tf.nest.flatten((own, own_named)))
+        return tf.nest.pack_sequence_as(traced.results, tf.nest.flatten(results))
+
+    if flags.dynamic_batch_size:
+        specs = tf.nest.map_structure(any_batch, specs)
+    return AwsNeuronModel(tf.function(aot_function), specs, ratio)
+
+
+def operands_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named operands of an example."""
+    if isinstance(example, tuple):
+        return example, {}
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (example,), {}
+
+
+def any_batch(spec: Any) -> Any:
+    if not spec.shape.rank:
+        return spec
+    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)
+
+
+def on_neuron_ratio(converted: Converted) -> float:
+    """`1 - left / all`, of the nodes that do work."""
+    nodes = converted.model.flat.nodes
+    working = [name for name, node in nodes.items() if node.op not in NO_WORK]
+    left = [n for n in converted.nodes if n.op not in NO_WORK and n.name in converted.placed.kinds]
+    host = [node for node in left if converted.placed.kinds[node.name] is not Kind.INPUT]
+    return 1 - len(host) / max(1, len(working))
