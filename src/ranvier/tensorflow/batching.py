@@ -6,8 +6,8 @@ must keep its samples apart: then any cut of the batch gives the same results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import prod
 
 from xdsl.dialects.builtin import ModuleOp
@@ -23,7 +23,6 @@ from ranvier.dialects.nn.elementwise import BinaryOp, UnaryOp
 from ranvier.dialects.nn.pooling import PoolOp
 from ranvier.dialects.nn.reduction import ArgOp, CumulativeOp, ReduceOp
 from ranvier.dialects.nn.shapes import Shape
-from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.dialects.nn.types import shape_of, type_of
 from ranvier.importers.tensorflow import import_graph
 from ranvier.importers.tensorflow.graph import Tensor
@@ -34,6 +33,7 @@ from ranvier.program import Shapes
 from ranvier.tensorflow.batch import BATCH, NO_BATCH
 from ranvier.tensorflow.partition import Subgraph
 from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.subgraph import model_of_subgraph
 
 ALONG_AXIS = (ArgOp, CumulativeOp, nn.SoftmaxOp, nn.LogSoftmaxOp, nn.HardmaxOp, nn.TopKOp)
 CHANNELS_SECOND = (PoolOp, nn.BatchNormOp, nn.GroupNormOp, nn.LrnOp)
@@ -42,32 +42,32 @@ ELEMENTWISE = (UnaryOp, BinaryOp, nn.SelectOp, nn.CastOp, nn.TransposeOp, nn.Bro
 
 @dataclass
 class Batches:
-    """Types of results under the compiled batch and under twice that."""
+    """A model placed under the compiled batch, and its types under twice that."""
 
-    types: Mapping[Tensor, TensorType]
-    larger: Mapping[Tensor, TensorType]
+    model: Model
+    small: Placed
+    large: Placed
 
-    def axes_of(self, subgraph: Subgraph, model: Model) -> tuple[list[int], list[int]]:
+    def axes_of(self, subgraph: Subgraph) -> tuple[list[int], list[int]]:
         """Batch axes of a subgraph's inputs and outputs. Raises CallerError if samples mix."""
         inputs, outputs = self._axes(subgraph.inputs), self._axes(subgraph.outputs)
         if NO_BATCH in outputs:
             refuse(f"'{list(subgraph.outputs)[outputs.index(NO_BATCH)]}' has no batch")
-        shapes = [self.larger[tensor].get_shape() for tensor in subgraph.inputs]
-        infos = {
-            name: replace(info, shape=shape)
-            for (name, info), shape in zip(model.inputs.items(), shapes, strict=True)
-        }
         check_samples_stay_apart(
-            import_graph(model, {}), import_graph(replace(model, inputs=infos), {})
+            self._module(subgraph, self.small), self._module(subgraph, self.large)
         )
         return inputs, outputs
+
+    def _module(self, subgraph: Subgraph, placed: Placed) -> ModuleOp:
+        return import_graph(model_of_subgraph(self.model.flat, subgraph, placed), {})
 
     def _axes(self, tensors: Iterable[Tensor]) -> list[int]:
         axes: list[int] = []
         for tensor in tensors:
-            if tensor not in self.larger:
+            if tensor not in self.large.types:
                 refuse(f"'{tensor}' has no static shape under another batch")
-            axis = batch_axis(self.types[tensor].get_shape(), self.larger[tensor].get_shape())
+            shapes = [placed.types[tensor].get_shape() for placed in (self.small, self.large)]
+            axis = batch_axis(*shapes)
             if axis not in (None, BATCH):
                 refuse(f"'{tensor}' has its batch along axis {axis}, not along 0")
             axes.append(NO_BATCH if axis is None else BATCH)
@@ -83,8 +83,14 @@ def batches_of(model: Model, shapes: Shapes, placed: Placed) -> Batches:
     doubled = {name: (2 * shape[0], *shape[1:]) for name, shape in shapes.items() if shape}
     importer = GraphImporter(model.flat, InputTypes(model, doubled).resolve(), tolerant=True)
     importer.evaluate(importer.root, model.outputs.values())
-    values = importer.root.values.items()
-    return Batches(placed.types, {t: type_of(v) for t, v in values if isinstance(v, SSAValue)})
+    large = Placed(placed.kinds)
+    for tensor, value in importer.root.values.items():
+        if isinstance(value, SSAValue):
+            large.types[tensor] = type_of(value)
+            if tensor.node in placed.constants and tensor.position == 0:
+                known = importer.builder.constant_of(value)
+                large.constants |= {} if known is None else {tensor.node: known}
+    return Batches(model, placed, large)
 
 
 def batch_axis(small: Shape, large: Shape) -> int | None:

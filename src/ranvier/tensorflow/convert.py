@@ -133,7 +133,7 @@ class Converter:
     ) -> None:
         batches = batches_of(self.model, self.shapes, placed)
         for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
-            compiled.input_axes, compiled.output_axes = batches.axes_of(subgraph, compiled.model)
+            compiled.input_axes, compiled.output_axes = batches.axes_of(subgraph)
 
     # -- Writing ------------------------------------------------------------------------------
 

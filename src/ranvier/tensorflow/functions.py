@@ -108,29 +108,32 @@ def spec_of(value: Any) -> Any:
 
 
 def convert_function(
-    traced: Traced, name: str, placement: Placement, compilation: Compilation
+    traced: Traced,
+    name: str,
+    shapes: Sequence[tuple[int, ...]],
+    placement: Placement,
+    compilation: Compilation,
 ) -> Converted:
-    """Compile what the machine runs of a traced function."""
+    """Compile what the machine runs of a traced function, for operands of these shapes."""
     model = traced.model(name)
     dtypes = {
         key: tensor.dtype.base_dtype.as_datatype_enum
         for key, tensor in zip(traced.ends(), traced.function.outputs, strict=True)
     }
-    return Converter(model, traced.ends(), dtypes, {}, placement, compilation, types_of).run()
+    given = dict(zip(traced.inputs, shapes, strict=True))
+    return Converter(model, traced.ends(), dtypes, given, placement, compilation, types_of).run()
 
 
-def callable_of(converted: Converted, traced: Traced) -> Any:
-    """A function of the flat operands that runs the new graph; a list of results."""
+def run_converted(converted: Converted, traced: Traced, flat: Sequence[Any]) -> Any:
+    """The results of the new graph on flat operands, put into the graph that is being built."""
     graph = GraphDef()
     graph.node.extend(converted.nodes)
     graph.library.function.extend(converted.functions.values())
     graph.versions.producer = tf.version.GRAPH_DEF_VERSION
-    definition = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
-    wrapped = tf.compat.v1.wrap_function(
-        lambda: tf.graph_util.import_graph_def(definition, name=""), []
+    results = tf.graph_util.import_graph_def(
+        tf.compat.v1.GraphDef.FromString(graph.SerializeToString()),
+        input_map=dict(zip(traced.inputs, flat, strict=True)),
+        return_elements=list(traced.outputs),
+        name="neuron",
     )
-    inside = wrapped.graph
-    return wrapped.prune(
-        [inside.as_graph_element(name) for name in traced.inputs],
-        [inside.as_graph_element(name) for name in traced.outputs],
-    )
+    return tf.nest.pack_sequence_as(traced.results, results)

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.tensorflow.functions import callable_of, convert_function, trace_function
+from ranvier.tensorflow.functions import convert_function, run_converted, trace_function
 from ranvier.tensorflow.options import Placement, compilation_of
 
 
@@ -66,19 +66,19 @@ def fuse(
 
         traced = trace_function(call, specs)
         label = name or getattr(function, "__name__", "function")
-        converted = convert_function(traced, label, Placement(minimum_segment_size=1), compilation)
-        results = callable_of(converted, traced)(*flat)
-        return tf.nest.pack_sequence_as(traced.results, tf.nest.flatten(results))
+        shapes = [tuple(spec.shape.as_list()) for spec in specs]
+        placement = Placement(minimum_segment_size=1)
+        converted = convert_function(traced, label, shapes, placement, compilation)
+        return run_converted(converted, traced, flat)
 
     return fused if grad_func is None else with_gradient(fused, grad_func)
 
 
 def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Any:
-    @tf.custom_gradient
     def both(*arguments: Any) -> Any:
         return function(*arguments), functools.partial(gradient, *arguments)
 
-    return both
+    return tf.custom_gradient(both)
 
 
 def static_spec(

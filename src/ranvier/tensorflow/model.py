@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ranvier.tensorflow.convert import Converted
 from ranvier.tensorflow.flags import read_flags
-from ranvier.tensorflow.functions import callable_of, convert_function, spec_of, trace_function
+from ranvier.tensorflow.functions import convert_function, run_converted, spec_of, trace_function
 from ranvier.tensorflow.options import Placement
 from ranvier.tensorflow.partition import Kind
 from ranvier.tensorflow.report import LOG
@@ -20,7 +20,10 @@ NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "Ne
 ENOUGH = 0.5
 
 
-class AwsNeuronModel(tf.keras.Model):
+Model: Any = tf.keras.Model
+
+
+class AwsNeuronModel(Model):
     """A compiled model: callable with operands like the example's, and a Keras model to others."""
 
     def __init__(self, function: Any, specs: tuple[Any, dict[str, Any]], ratio: float) -> None:
@@ -47,7 +50,7 @@ class AwsNeuronModel(tf.keras.Model):
         path = os.fspath(filepath)
         if not overwrite and Path(path).exists():
             raise FileExistsError(f"{path} exists")
-        module = tf.Module()
+        module: Any = tf.Module()
         module.aot_function = self.aot_function
         module.__call__ = self.aot_function
         arguments, named = self._specs
@@ -57,18 +60,17 @@ class AwsNeuronModel(tf.keras.Model):
 
 def serving(concrete: Any) -> Any:
     """A signature: operands by name, results by name."""
-    names = [tensor.name.partition(":")[0] for tensor in concrete.inputs]
     specs = [
-        tf.TensorSpec(t.shape, t.dtype, n) for t, n in zip(concrete.inputs, names, strict=True)
+        tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name.partition(":")[0])
+        for tensor in concrete.inputs
     ]
 
-    @tf.function(input_signature=specs)
     def signature(*flat: Any) -> dict[str, Any]:
         results = tf.nest.flatten(concrete(*flat))
         keys = result_names(concrete.structured_outputs)
         return dict(zip(keys, results, strict=True))
 
-    return signature
+    return tf.function(signature, input_signature=specs)
 
 
 def result_names(structure: Any) -> list[str]:
@@ -104,25 +106,31 @@ def trace(
         own, own_named = tf.nest.pack_sequence_as(specs, values)
         return func(*own, **own_named)
 
-    traced = trace_function(call, flat)
+    shapes = [tuple(spec.shape.as_list()) for spec in flat]
+    if flags.dynamic_batch_size:
+        specs = tf.nest.map_structure(any_batch, specs)
+    traced = trace_function(call, tf.nest.flatten(specs))
     converted = convert_function(
         traced,
         getattr(func, "name", None) or getattr(func, "__name__", "function"),
+        shapes,
         Placement(wanted=subgraph_builder_function),
         flags.compilation(),
     )
     ratio = on_neuron_ratio(converted)
     if ratio < ENOUGH:
         LOG.warning("only %.0f %% of the operations run on the machine", 100 * ratio)
-    run = callable_of(converted, traced)
 
     def aot_function(*own: Any, **own_named: Any) -> Any:
-        results = run(*tf.nest.flatten((own, own_named)))
-        return tf.nest.pack_sequence_as(traced.results, tf.nest.flatten(results))
+        return run_converted(converted, traced, tf.nest.flatten((own, own_named)))
 
-    if flags.dynamic_batch_size:
-        specs = tf.nest.map_structure(any_batch, specs)
-    return AwsNeuronModel(tf.function(aot_function), specs, ratio)
+    positional, by_name = specs
+    compiled = (
+        tf.function(aot_function, reduce_retracing=True)
+        if by_name
+        else tf.function(aot_function, input_signature=positional)
+    )
+    return AwsNeuronModel(compiled, specs, ratio)
 
 
 def operands_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -43,10 +43,8 @@ class Measured:
         ends = np.sort([end for _, end in spans])
         begins = np.array([began for began, _ in spans])
         calls = np.minimum(self._window, len(spans))
-        rates = [
-            calls / (ends[i + calls - 1] - begins[i])
-            for i in range(0, len(spans) - calls + 1, calls)
-        ]
+        starts = range(0, len(spans) - calls + 1, calls)
+        rates = [calls / (ends[i + calls - 1] - begins[i]) for i in starts]
         named = {f"latency_p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}
         return {
             "count": len(spans),
