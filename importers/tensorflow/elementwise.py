@@ -242,10 +242,19 @@ def import_mul_no_nan(node: Node) -> SSAValue:
 
 @tf_op("Xdivy")
 def import_xdivy(node: Node) -> SSAValue:
-    """0 where the dividend is 0."""
+    return zero_of_zero(node, node.build(nn.DivOp(node.operand(0), node.operand(1))))
+
+
+@tf_op("Xlogy")
+def import_xlogy(node: Node) -> SSAValue:
+    logarithm = node.build(nn.LogOp(node.operand(1)))
+    return zero_of_zero(node, node.build(nn.MulOp(node.operand(0), logarithm)))
+
+
+def zero_of_zero(node: Node, value: SSAValue) -> SSAValue:
+    """0 where the first operand is 0."""
     x, zero = node.operand(0), number(node, 0, node.operand(0))
-    quotient = node.build(nn.DivOp(x, node.operand(1)))
-    return node.build(nn.SelectOp(node.build(nn.EqualOp(x, zero)), zero, quotient))
+    return node.build(nn.SelectOp(node.build(nn.EqualOp(x, zero)), zero, value))
 
 
 def without_zeros(node: Node, value: SSAValue, op: Callable[[SSAValue], TensorOp]) -> SSAValue:

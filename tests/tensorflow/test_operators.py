@@ -30,15 +30,15 @@ def positive(*shape: int) -> np.ndarray:
 X, Y = normal(3, 5, 7), normal(3, 5, 7)
 IMAGE = normal(2, 9, 11, 6)
 INTS = RNG.integers(-9, 9, (4, 5)).astype(np.int32)
+STATISTICS = positive(6), normal(6), normal(6), positive(6)
 raw = tf.raw_ops
 
 UNARY = {
     name: getattr(tf.math, name)
     for name in (
         "abs ceil cos cosh erf erfc exp expm1 floor is_finite is_inf is_nan negative reciprocal "
-        "reciprocal_no_nan rint sigmoid sign sin sinh softplus softsign square tan tanh"
+        "rint sigmoid sign sin sinh softplus softsign square tan tanh"
     ).split()
-    if name != "reciprocal_no_nan"
 } | {
     name: getattr(tf.nn, name) for name in ("elu", "relu", "relu6", "selu", "leaky_relu", "softmax")
 }
@@ -89,10 +89,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         lambda x, y: raw.Select(condition=[True, False, True], x=x, y=y),
         (X, Y),
     ),
-    "erfinv stays out": (lambda x: tf.math.xlogy(x * 0, x), (X,)),
+    "xlogy": (lambda x: tf.math.xlogy(tf.nn.relu(x), tf.abs(x) + 1), (X,)),
     "matmul": (lambda x: tf.matmul(x[0], x[1], transpose_b=True), (X,)),
     "matmul of transposes": (
-        lambda x: tf.matmul(x[0], x[1].numpy() if False else x[2], True),
+        lambda x: tf.matmul(x[0], x[2], True),
         (X,),
     ),
     "batch matmul": (lambda x, y: tf.matmul(x, y, transpose_a=True), (X, Y)),
@@ -163,10 +163,9 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         lambda x: tf.compat.v1.image.resize_nearest_neighbor(x, [14, 5]),
         (IMAGE,),
     ),
-    "bicubic": (lambda x: tf.image.resize(x, [14, 5], "bicubic"), (IMAGE,)),
     "batch norm": (
         lambda x: tf.compat.v1.nn.fused_batch_norm(
-            x, positive(6), normal(6), normal(6), positive(6), is_training=False
+            x, STATISTICS[0], STATISTICS[1], STATISTICS[2], STATISTICS[3], is_training=False
         )[0],
         (IMAGE,),
     ),
@@ -183,6 +182,11 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 def test_op(name: str) -> None:
     function, operands = CASES[name]
     check(function, *operands)
+
+
+def test_bicubic() -> None:
+    """TensorFlow reads its kernel from a table of 1024 places per element."""
+    check(lambda x: tf.image.resize(x, [14, 5], "bicubic"), IMAGE, atol=5e-3)
 
 
 WINDOWS = [
@@ -217,16 +221,13 @@ def test_transposed_convolution(kernel: int, stride: int, padding: str) -> None:
 
 
 def test_explicit_padding_groups_and_three_dimensions() -> None:
-    pads = [[0, 0], [1, 2], [0, 3], [0, 0]]
-    check(lambda x: tf.nn.conv2d(x, normal(3, 3, 6, 4), 2, pads), IMAGE)
-    check(
-        lambda x: raw.Conv2D(input=x, filter=normal(3, 3, 2, 9), strides=[1] * 4, padding="SAME"),
-        IMAGE,
-    )
-    volume = normal(1, 5, 6, 7, 3)
-    check(lambda x: tf.nn.conv3d(x, normal(2, 3, 2, 3, 4), [1, 1, 2, 1, 1], "SAME"), volume)
+    pads, plain, grouped = [[0, 0], [1, 2], [0, 3], [0, 0]], normal(3, 3, 6, 4), normal(3, 3, 2, 9)
+    check(lambda x: tf.nn.conv2d(x, plain, 2, pads), IMAGE)
+    check(lambda x: tf.nn.conv2d(x, grouped, 1, "SAME"), IMAGE)
+    volume, deep, narrow = normal(1, 5, 6, 7, 3), normal(2, 3, 2, 3, 4), normal(3, 7, 4)
+    check(lambda x: tf.nn.conv3d(x, deep, [1, 1, 2, 1, 1], "SAME"), volume)
     check(lambda x: tf.nn.max_pool3d(x, 2, 2, "VALID"), volume)
-    check(lambda x: tf.nn.conv1d(x, normal(3, 7, 4), 2, "SAME"), X)
+    check(lambda x: tf.nn.conv1d(x, narrow, 2, "SAME"), X)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.int32, np.int64, np.float64, np.bool_])
@@ -241,7 +242,7 @@ def test_empty_and_scalar_tensors() -> None:
     check(lambda x: tf.concat([x, x], 0), normal(0, 3))
 
 
-def check(function: Callable[..., Any], *operands: Any) -> None:
+def check(function: Callable[..., Any], *operands: Any, atol: float = 1e-5) -> None:
     """The importer's module gives what TensorFlow gives, in shape, type and value."""
     specs = [spec_of(operand) for operand in operands]
     traced = trace_function(lambda flat: function(*flat), specs)
@@ -255,4 +256,4 @@ def check(function: Callable[..., Any], *operands: Any) -> None:
         theirs = theirs.numpy()
         assert ours.shape == theirs.shape
         assert ours.dtype == theirs.dtype
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=atol)

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.importers.tensorflow.flatten import PLACEHOLDERS
 from ranvier.importers.tensorflow.graph import tensor_named
 from ranvier.importers.tensorflow.inline import VARIABLES
 from ranvier.importers.tensorflow.protos import GraphDef, Message, MetaGraphDef, SavedModel
 from ranvier.importers.tensorflow.saved_model import INIT_SIGNATURE, Source
 
-ORIGINAL = "/uncompiled"
-"""Ends the name of an original node whose name a new one has."""
+ORIGINAL, NEW = "/uncompiled", "/compiled"
+"""End the names of original and of new nodes where there are both."""
 
 
 def new_meta_graph(
@@ -35,11 +36,12 @@ def new_meta_graph(
     kept = needed_nodes(meta, key)
     graph = GraphDef()
     graph.versions.CopyFrom(meta.graph_def.versions)
-    graph.node.extend(added.values())
-    taken = {name for name in kept if name in added and added[name].op != "Placeholder"}
+    both = {name for name in kept if name in added and added[name].op not in PLACEHOLDERS}
+    taken = {name for name in both if added[name].op == "IdentityN"}  # outputs keep their names
+    graph.node.extend(renamed(node, both - taken, NEW) for node in added.values())
     for name, node in kept.items():
-        if name not in added or name in taken:
-            graph.node.add().CopyFrom(renamed(node, taken))
+        if name not in added or name in both:
+            graph.node.add().CopyFrom(renamed(node, taken, ORIGINAL))
     library: dict[str, Message] = {f.signature.name: f for f in meta.graph_def.library.function}
     library |= functions
     graph.library.CopyFrom(meta.graph_def.library)
@@ -60,6 +62,8 @@ def needed_nodes(meta: Message, key: str) -> dict[str, Message]:
     others = [s for name, s in meta.signature_def.items() if name not in (key, INIT_SIGNATURE)]
     ends = [info.name for s in others for info in (*s.inputs.values(), *s.outputs.values())]
     kept = reached(by_name, [tensor_named(name).node for name in ends])
+    if others and meta.collection_def:
+        return by_name  # collections name nodes of all kinds
     if others and meta.saver_def.restore_op_name:
         saver = meta.saver_def
         names = (saver.restore_op_name, saver.save_tensor_name, saver.filename_tensor_name)
@@ -84,22 +88,22 @@ def reached(by_name: Mapping[str, Message], ends: Iterable[str]) -> dict[str, Me
     return found
 
 
-def renamed(node: Message, taken: set[str]) -> Message:
-    """An original node among others whose names are taken."""
+def renamed(node: Message, taken: set[str], end: str) -> Message:
+    """A node among others whose names are taken and get another end."""
     copy = type(node)()
     copy.CopyFrom(node)
     if node.name in taken:
-        copy.name = node.name + ORIGINAL
-    inputs = [rename_input(text, taken) for text in node.input]
+        copy.name = node.name + end
+    inputs = [rename_input(text, taken, end) for text in node.input]
     del copy.input[:]
     copy.input.extend(inputs)
     return copy
 
 
-def rename_input(text: str, taken: set[str]) -> str:
+def rename_input(text: str, taken: set[str], end: str) -> str:
     control = "^" if text.startswith("^") else ""
     name, separator, index = text.removeprefix("^").partition(":")
-    return f"{control}{name}{ORIGINAL if name in taken else ''}{separator}{index}"
+    return f"{control}{name}{end if name in taken else ''}{separator}{index}"
 
 
 def reachable(nodes: Iterable[Message], library: Mapping[str, Message]) -> list[Message]:
