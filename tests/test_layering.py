@@ -47,8 +47,11 @@ def modules() -> Iterator[tuple[str, Path]]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
-    for path in sorted((ROOT / "src/ranvier").glob("*.py")):
-        yield f"ranvier.{path.stem}", path
+    for path in sorted((ROOT / "src/ranvier").rglob("*.py")):
+        yield (
+            ".".join(("ranvier", *path.relative_to(ROOT / "src/ranvier").with_suffix("").parts)),
+            path,
+        )
 
 
 def imports(path: Path, module: str) -> Iterator[tuple[int, str]]:
