@@ -48,10 +48,7 @@ def modules() -> Iterator[tuple[str, Path]]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
     for path in sorted((ROOT / "src/ranvier").rglob("*.py")):
-        yield (
-            ".".join(("ranvier", *path.relative_to(ROOT / "src/ranvier").with_suffix("").parts)),
-            path,
-        )
+        yield ".".join(path.relative_to(ROOT / "src").with_suffix("").parts), path
 
 
 def imports(path: Path, module: str) -> Iterator[tuple[int, str]]:
