@@ -28,7 +28,7 @@ from ranvier.importers.tensorflow import import_graph
 from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model
-from ranvier.passes.analysis.operators import describe
+from ranvier.passes.analysis.locations import describe
 from ranvier.program import Shapes
 from ranvier.tensorflow.batch import BATCH, NO_BATCH
 from ranvier.tensorflow.partition import Subgraph
