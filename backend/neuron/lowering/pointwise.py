@@ -229,6 +229,15 @@ def evict(
     run_chain(e, region, tile, Chain(tuple(steps), chain.destination))
 
 
+def rounded_chain(chain: Chain, element: Attribute) -> tuple[Attribute, Chain]:
+    """The type in which to store what is computed in f32, and the chain without casts to it."""
+    steps = list(chain.steps)
+    while steps and isinstance(op := steps[0].op, nn.CastOp) and _rounds_once(element, op.to):
+        element = op.to
+        steps.pop(0)
+    return element, Chain(tuple(steps), chain.destination)
+
+
 def _rounds_once(source: Attribute, to: Attribute) -> bool:
     """Whether storing an f32 sum as `to` is the same as storing it as `source` and casting."""
     return to == source or (source == f32 and to in (bf16, f16))
