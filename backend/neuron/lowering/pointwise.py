@@ -105,14 +105,20 @@ class Chain:
         return Chain(tuple(steps), seen[id(self.destination)])
 
 
-def chain_from(value: SSAValue, context: Context, project: Project) -> Chain:
-    """The chain that starts at a computed value. Its ops count as done; its end has a home."""
+def chain_from(
+    value: SSAValue,
+    context: Context,
+    project: Project,
+    order: Sequence[int] | None = None,
+) -> Chain:
+    """The chain that starts at a computed value. Its ops count as done; its end has a home, with
+    dimensions in `order`."""
     steps: list[Step] = []
     while (step := _next_step(value, context, project)) is not None:
         steps.append(step)
         context.done.add(step.op)
         value = step.op.results[0]
-    destination = project(context.define(value))
+    destination = project(context.define(value, order))
     if destination is None:
         raise AssertionError("a new home fits every space")
     return Chain(tuple(steps), destination)

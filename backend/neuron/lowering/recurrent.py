@@ -128,7 +128,8 @@ class Layer:
             x = View.whole(context.copied(context.view(op.x)).buffer, (columns, self.inputs))
         w = _dropped(transposed_weight(context, op.w), 0, self.direction).transposed((1, 0))
         home = View.whole(self.e.dram(gates * columns, f32), (gates, columns))
-        Product(w, x.transposed((1, 0)), Chain((), home), f32, context.machine).emit(self.e, ())
+        how = context.machine, context.relayout
+        Product(w, x.transposed((1, 0)), Chain((), home), f32, *how).emit(self.e, ())
         shape = (op.GATES, self.hidden.size, self.steps, self.batch)
         return View.whole(home.buffer, shape).transposed((0, 3, 2, 1))
 
