@@ -19,12 +19,16 @@ from ranvier.passes.errors import PassError
 
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
 
-CLEAN = "fold-constants,simplify-shapes,sink-transposes,fold-batch-norm,fold-constants"
+CLEAN = (
+    "fold-constants,simplify-shapes,move-transposes,simplify-shapes,fold-batch-norm,fold-constants"
+)
 """Make an imported module small; no target is needed."""
 
 
-LOWER = "lower-nn-to-nc,double-buffer,allocate,schedule"
-"""From stages to engine programs with addresses."""
+def lowering_pipeline(relayout: str = "fast") -> str:
+    """From stages to engine programs with addresses."""
+    options = "" if relayout == "fast" else f"{{relayout={relayout}}}"
+    return f"lower-nn-to-nc{options},double-buffer,allocate,schedule"
 
 
 def placement_pipeline(
@@ -58,6 +62,7 @@ def default_pipeline(
     minimum_size: int = 1,
     fallback: str = "host",
     saturate_infinity: bool = False,
+    relayout: str = "fast",
 ) -> str:
     """From an imported module to a scheduled program for `cores` NeuronCores."""
     placement = placement_pipeline(
@@ -68,7 +73,7 @@ def default_pipeline(
         fallback=fallback,
         saturate_infinity=saturate_infinity,
     )
-    return f"{placement},partition-pipeline{{cores={cores}}},{LOWER}"
+    return f"{placement},partition-pipeline{{cores={cores}}},{lowering_pipeline(relayout)}"
 
 
 def quoted(text: str) -> str:

@@ -28,7 +28,7 @@ from ranvier.backend.neuron.neff.decode import Neff, load_neff
 from ranvier.backend.neuron.neff.encode import write_neff
 from ranvier.backend.neuron.program import Program as DeviceProgram
 from ranvier.backend.neuron.simulator import simulate
-from ranvier.casting import cast_mode
+from ranvier.casting import cast_mode, wants_fast_relayout
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
@@ -46,6 +46,7 @@ from ranvier.estimates import (
 )
 from ranvier.importers.registry import import_model
 from ranvier.passes.analysis.operators import HostOp, OperatorCounts, count_operators, host_ops
+from ranvier.passes.move_transposes import transposes_on_device
 from ranvier.passes.pipelines import default_pipeline, parse_pipeline, run_pipeline
 from ranvier.passes.target import load_target
 
@@ -95,6 +96,7 @@ class Options:
             minimum_size=self.minimum_size,
             fallback=self.fallback,
             saturate_infinity=self.saturate_infinity,
+            relayout="fast" if wants_fast_relayout(self.fast_math) else "exact",
         )
 
     def flags(self) -> list[str]:
@@ -119,6 +121,8 @@ class Compiled:
     operators: OperatorCounts
     host_ops: list[HostOp] = field(default_factory=list)
     stages: list[StageCost] = field(default_factory=list)
+    transposes: int = 0
+    """Transposes of activations that are left in device segments."""
 
     @property
     def cores(self) -> int:
@@ -170,6 +174,7 @@ def compile_module(
         if done.name == "segment":
             compiled.operators = count_operators(module)
             compiled.host_ops = host_ops(module)
+            compiled.transposes = transposes_on_device(module)
         if done.name == "partition-pipeline":
             compiled.stages = stage_costs(module, load_target(options.target))
         if temps is not None:

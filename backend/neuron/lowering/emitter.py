@@ -11,7 +11,7 @@ reads as if it ran.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr

@@ -44,8 +44,7 @@ class LowerAlongAxis(Lowering[nn.SoftmaxOp | nn.LogSoftmaxOp]):
         rows = Rows(context, context.view(op.operand), op.result, (int(op.get("axis")),))
         e = rows.e
         for kept in rows.kept():
-            peak, total = rows.reduced(kept, "max"), rows.column(kept)
-            per_row(e, peak, peak, ("mult", -1.0))
+            peak, total = rows.reduced(kept, "max", negate=True), rows.column(kept)
             powers: OnChip | None = None
             for region, tile, found in rows.gathering(kept, "add", total):
                 powers = rows.scratch(region)
@@ -103,8 +102,8 @@ def normalize(rows: Rows, epsilon: float, *, centred: bool) -> None:
     for kept in rows.kept():
         shift: OnChip | None = None
         if centred:
-            shift = rows.reduced(kept, "add")
-            per_row(e, shift, shift, ("mult", -1.0 / rows.length))
+            shift = rows.reduced(kept, "add", negate=True)
+            per_row(e, shift, shift, ("mult", 1.0 / rows.length))
         deviation = rows.column(kept)
         bias = {} if shift is None else {"bias": shift}
         for region, tile, found in rows.gathering(kept, "add", deviation):

@@ -161,12 +161,16 @@ class Rows:
         fields: dict[str, object] = {"op": alu, "axes": 1}
         e.emit(nc.ReduceOp, fields=fields, dst=total.ref(), src=everywhere.ref())
 
-    def reduced(self, kept: Region, alu: str) -> OnChip:
-        """The sum or the maximum of each row."""
-        total = self.column(kept)
+    def reduced(self, kept: Region, alu: str, *, negate: bool = False) -> OnChip:
+        """The sum or the maximum of each row, or its negative."""
+        total, at_once = self.column(kept), self.whole and self.parts == 1
         for _, tile, found in self.gathering(kept, alu, total):
             fields: dict[str, object] = {"op": alu, "axes": 1}
+            fields["negate"] = True if negate and at_once else None
             self.e.emit(nc.ReduceOp, fields=fields, dst=found.ref(), src=tile.ref())
+        if negate and not at_once:
+            minus: dict[str, object] = {"op0": "mult", "scalar0": -1.0}
+            self.e.emit(nc.TensorScalarOp, fields=minus, dst=total.ref(), src=total.ref())
         return total
 
     def scratch(self, region: Region, element: Attribute | None = None) -> OnChip:

@@ -4,86 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xdsl.dialects.builtin import f32
-
-from ranvier.backend.neuron.lowering.elementwise import hard_sigmoid
 from ranvier.backend.neuron.lowering.emitter import Emitter, OnChip
-from ranvier.dialects import nc
+from ranvier.backend.neuron.lowering.tile_math import TileMath
 from ranvier.dialects.nn.recurrent import Activation
 
 
 def apply_activation(e: Emitter, activation: Activation, out: OnChip, src: OnChip) -> None:
     """`out = activation(src)`; the two may be one tile."""
-    handler = _HANDLERS.get(activation.name)
-    if handler is not None:
-        handler(e, out, src, *activation.parameters)
-        return
-    fields: dict[str, object] = {"func": activation.name, "scale": 1.0}
-    e.emit(nc.ActivationOp, fields=fields, dst=out.ref(), src=src.ref())
+    t = TileMath(e, src)
+    if (handler := _HANDLERS.get(activation.name)) is not None:
+        handler(t, out, src, *activation.parameters)
+    else:
+        t.function(activation.name, src, into=out)
 
 
-def two_steps(
-    e: Emitter, out: OnChip, src: OnChip, *steps: tuple[str, float], **fields: object
-) -> None:
-    """`out = (src op0 a) op1 b` with numbers."""
-    for index, (alu, number) in enumerate(steps):
-        fields |= {f"op{index}": alu, f"scalar{index}": number}
-    e.emit(nc.TensorScalarOp, fields=fields, dst=out.ref(), src=src.ref())
-
-
-def _with_other(
-    e: Emitter, out: OnChip, src: OnChip, first: tuple[str, float], second: str, other: OnChip
-) -> None:
-    """`out = (src op0 a) op1 other`"""
-    fields: dict[str, object] = {"op0": first[0], "scalar0": first[1], "op1": second}
-    e.emit(nc.ScalarTensorTensorOp, fields=fields, dst=out.ref(), src=src.ref(), other=other.ref())
-
-
-def _beside(e: Emitter, like: OnChip) -> OnChip:
-    return e.sbuf(like.partitions, like.width, f32)
-
-
-def _leaky_relu(e: Emitter, out: OnChip, src: OnChip, alpha: float) -> None:
+def _leaky_relu(t: TileMath, out: OnChip, x: OnChip, alpha: float) -> None:
     """`max(x, 0) + alpha * min(x, 0)`"""
-    low = _beside(e, src)
-    two_steps(e, low, src, ("min", 0.0), ("mult", alpha))
-    _with_other(e, out, src, ("max", 0.0), "add", low)
+    low = t.scalar(x, ("min", 0), ("mult", alpha))
+    t.fused(x, ("max", 0), "add", low, into=out)
 
 
-def _elu(e: Emitter, out: OnChip, src: OnChip, alpha: float) -> None:
+def _elu(t: TileMath, out: OnChip, x: OnChip, alpha: float) -> None:
     """`max(x, 0) + alpha * (exp(min(x, 0)) - 1)`"""
-    low = _beside(e, src)
-    two_steps(e, low, src, ("min", 0.0))
-    apply_activation(e, Activation("exp"), low, low)
-    two_steps(e, low, low, ("subtract", 1.0), ("mult", alpha))
-    _with_other(e, out, src, ("max", 0.0), "add", low)
+    power = t.function("exp", t.scalar(x, ("min", 0)))
+    t.fused(x, ("max", 0), "add", t.scalar(power, ("subtract", 1), ("mult", alpha)), into=out)
 
 
-def _thresholded_relu(e: Emitter, out: OnChip, src: OnChip, alpha: float) -> None:
+def _thresholded_relu(t: TileMath, out: OnChip, x: OnChip, alpha: float) -> None:
     """`(x > alpha) * x`"""
-    _with_other(e, out, src, ("is_gt", alpha), "mult", src)
+    t.fused(x, ("is_gt", alpha), "mult", x, into=out)
 
 
-def _softsign(e: Emitter, out: OnChip, src: OnChip) -> None:
+def _softsign(t: TileMath, out: OnChip, x: OnChip) -> None:
     """`x * (1 / (1 + abs(x)))`"""
-    size = _beside(e, src)
-    apply_activation(e, Activation("abs"), size, src)
-    two_steps(e, size, size, ("add", 1.0))
-    inverse = _beside(e, src)
-    e.emit(nc.ReciprocalOp, dst=inverse.ref(), src=size.ref())
-    e.emit(
-        nc.TensorTensorOp, fields={"op": "mult"}, dst=out.ref(), lhs=src.ref(), rhs=inverse.ref()
-    )
+    t.pair("mult", x, t.reciprocal(t.scalar(t.function("abs", x), ("add", 1))), into=out)
 
 
-def _affine(e: Emitter, out: OnChip, src: OnChip, alpha: float, beta: float) -> None:
-    two_steps(e, out, src, ("mult", alpha), ("add", beta))
+def _affine(t: TileMath, out: OnChip, x: OnChip, alpha: float, beta: float) -> None:
+    t.scalar(x, ("mult", alpha), ("add", beta), into=out)
 
 
-def _scaled_tanh(e: Emitter, out: OnChip, src: OnChip, alpha: float, beta: float) -> None:
-    fields: dict[str, object] = {"func": "tanh", "scale": beta}
-    e.emit(nc.ActivationOp, fields=fields, dst=out.ref(), src=src.ref())
-    two_steps(e, out, out, ("mult", alpha))
+def _scaled_tanh(t: TileMath, out: OnChip, x: OnChip, alpha: float, beta: float) -> None:
+    t.scalar(t.function("tanh", x, scale=beta), ("mult", alpha), into=out)
+
+
+def _hard_sigmoid(t: TileMath, out: OnChip, x: OnChip, alpha: float, beta: float) -> None:
+    line = t.scalar(x, ("mult", alpha), ("add", beta))
+    t.scalar(line, ("max", 0), ("min", 1), into=out)
 
 
 _HANDLERS: dict[str, Callable[..., None]] = {
@@ -93,6 +60,6 @@ _HANDLERS: dict[str, Callable[..., None]] = {
     "softsign": _softsign,
     "affine": _affine,
     "scaled_tanh": _scaled_tanh,
-    "hard_sigmoid": hard_sigmoid,
+    "hard_sigmoid": _hard_sigmoid,
 }
 """Those that are not one function of the activation table."""

@@ -21,8 +21,9 @@ from ranvier.backend.neuron.lowering.emitter import (
     first_at,
     merged,
 )
-from ranvier.backend.neuron.lowering.recurrent_activation import apply_activation, two_steps
+from ranvier.backend.neuron.lowering.recurrent_activation import apply_activation
 from ranvier.backend.neuron.lowering.recurrent_state import Hidden, Weights
+from ranvier.backend.neuron.lowering.tile_math import TileMath
 from ranvier.dialects import nc
 from ranvier.dialects.nc.pe import MAX_MOVING
 from ranvier.dialects.nn.recurrent import RecurrentOp
@@ -147,7 +148,9 @@ class Cell(ABC):
     def activate(self, which: int, tile: OnChip) -> None:
         """Clip a tile and apply an activation of the cell to it."""
         if self.limit is not None:
-            two_steps(self.e, tile, tile, ("max", -self.limit), ("min", self.limit))
+            TileMath(self.e, tile).scalar(
+                tile, ("max", -self.limit), ("min", self.limit), into=tile
+            )
         apply_activation(self.e, self.functions[which], tile, tile)
 
     def finish(self, turn: Turn, found: Sequence[OnChip]) -> None:
@@ -206,7 +209,7 @@ class LstmCell(Cell):
             self._peep(0, i, c)
             self.activate(0, i)
             if coupled:
-                two_steps(self.e, f, i, ("mult", -1.0), ("add", 1.0))
+                TileMath(self.e, i).scalar(i, ("mult", -1), ("add", 1), into=f)
             else:
                 self._peep(2, f, c)
                 self.activate(0, f)

@@ -84,8 +84,8 @@ def load_transposed(e: Emitter, into: OnChip, matrix: Matrix, rows: int, columns
             if rest:
                 _transpose(
                     e,
-                    into.part(full * rows, rows),
-                    tile.part(full * PARTITIONS, rest),
+                    into.columns(full * rows, rows),
+                    tile.columns(full * PARTITIONS, rest),
                     first,
                     rows,
                     1,
