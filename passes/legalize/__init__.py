@@ -22,6 +22,7 @@ from ranvier.dialects.interfaces import WIDE
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
+    contraction_einsum,
     contraction_volumes,
     elementwise,
     indexing,
@@ -40,6 +41,7 @@ from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *contraction.DECOMPOSITIONS,
+    *contraction_einsum.DECOMPOSITIONS,
     *contraction_volumes.DECOMPOSITIONS,
     *elementwise.DECOMPOSITIONS,
     *indexing.DECOMPOSITIONS,
