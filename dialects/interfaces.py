@@ -20,7 +20,7 @@ from xdsl.dialects.builtin import (
     f64,
     i64,
 )
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.traits import OpTrait
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -79,6 +79,17 @@ class ReferenceSemantics(ABC):
     @abstractmethod
     def work(self) -> Work:
         """Arithmetic work at the op's static shapes."""
+
+
+class Permutable(ABC):
+    """An op that treats all dimensions alike, or names those that it is about."""
+
+    @abstractmethod
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        """The op on operands that are transposed by `permutation`, all of the op's rank.
+
+        Its result is this op's, transposed likewise; a dimension that this op drops has size 1.
+        """
 
 
 def as_attribute(value: object) -> Attribute:

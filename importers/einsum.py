@@ -1,4 +1,4 @@
-"""Einstein sums of two operands: a matrix product where they are one, else `nn.einsum`."""
+"""Einstein sums: a matrix product where they are one, else `nn.einsum`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from string import ascii_letters
 from typing import TypeAlias
 
 from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
 from ranvier.dialects.nn.types import TensorOp, shape_of
@@ -15,17 +16,16 @@ from ranvier.dialects.nn.types import TensorOp, shape_of
 Build: TypeAlias = Callable[[TensorOp], SSAValue]
 
 
-def import_equation(build: Build, equation: str, lhs: SSAValue, rhs: SSAValue) -> SSAValue | None:
-    """The sum between reshapes and transposes; None if the equation broadcasts an ellipsis."""
-    ranks = [len(shape_of(lhs)), len(shape_of(rhs))]
-    terms = equation_terms(equation, ranks)
-    if terms is None:
-        return None
-    left, right, out = terms
+def import_equation(build: Build, equation: str, *operands: SSAValue) -> SSAValue:
+    """The sum, of two operands between reshapes and transposes if it is a matrix product.
+
+    Raises VerifyException for an equation that does not fit the operands.
+    """
+    terms, out = equation_terms(equation, [len(shape_of(operand)) for operand in operands])
+    if len(operands) != 2 or not is_matrix_product(terms, out, *operands):
+        return build(nn.EinsumOp(*operands, equation=f"{','.join(terms)}->{out}"))
+    (left, right), (lhs, rhs) = terms, operands
     shared = set(left) & set(right)
-    alone = (set(left) ^ set(right)) - set(out)
-    if alone or any(len(set(term)) < len(term) for term in terms):
-        return build(nn.EinsumOp(lhs, rhs, equation=f"{left},{right}->{out}"))
     batch = [label for label in out if label in shared]
     summed = [label for label in left if label in shared and label not in out]
     rows = [label for label in left if label not in shared]
@@ -39,24 +39,37 @@ def import_equation(build: Build, equation: str, lhs: SSAValue, rhs: SSAValue) -
     return ordered(build, value, labels, out)
 
 
-def equation_terms(equation: str, ranks: Sequence[int]) -> tuple[str, str, str] | None:
-    """The labels of two operands and the result, without blanks, ellipses and implicit results.
+def is_matrix_product(terms: Sequence[str], out: str, lhs: SSAValue, rhs: SSAValue) -> bool:
+    """Whether each label is of both operands or of the result, once, and of one size."""
+    left, right = terms
+    sizes = dict(zip(left, shape_of(lhs), strict=True))
+    alike = all(sizes.get(x, n) == n for x, n in zip(right, shape_of(rhs), strict=True))
+    alone = (set(left) ^ set(right)) - set(out)
+    return alike and not alone and all(len(set(t)) == len(t) for t in (left, right, out))
 
-    None where dimensions of an ellipsis broadcast.
-    """
+
+def equation_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """The labels of each operand and of the result, without blanks, ellipses, implicit results."""
     inputs, arrow, out = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
-    unused = [c for c in ascii_letters if c not in equation]
+    if len(terms) != len(ranks):
+        raise VerifyException(f"equation '{equation}' is not of {len(ranks)} operands")
     extra = [rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)]
-    spread = "".join(unused[: max(extra)]) if "..." in equation else ""
-    if "..." in equation and len({e for e, t in zip(extra, terms, strict=True) if "..." in t}) > 1:
-        return None
+    if any(more < 0 or (more > 0 and "..." not in t) for more, t in zip(extra, terms, strict=True)):
+        raise VerifyException(
+            f"equation '{equation}' does not label operands of ranks {list(ranks)}"
+        )
+    unused = [c for c in ascii_letters if c not in equation]
+    spread = "".join(unused[: max(extra)])
     if not arrow:
         letters = "".join(terms).replace(".", "")
         once = sorted(label for label in set(letters) if letters.count(label) == 1)
-        out = ("..." if spread else "") + "".join(once)
-    left, right, result = (term.replace("...", spread) for term in (*terms, out))
-    return left, right, result
+        out = "..." + "".join(once)
+    found = [
+        term.replace("...", spread[len(spread) - more :])
+        for term, more in zip(terms, extra, strict=True)
+    ]
+    return found, out.replace("...", spread)
 
 
 def grouped(

@@ -21,7 +21,9 @@ from ranvier.passes.errors import PassError
 BeforeEach: TypeAlias = Callable[[str], None]
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
 
-CLEAN = "fold-constants,simplify-shapes,sink-transposes,fold-batch-norm,fold-constants"
+CLEAN = (
+    "fold-constants,simplify-shapes,move-transposes,simplify-shapes,fold-batch-norm,fold-constants"
+)
 """Make an imported module small; no target is needed."""
 
 
@@ -32,8 +34,11 @@ ESCAPES = {
 }
 """How xDSL's pipeline syntax writes what it does not take as it is."""
 
-LOWER = "lower-nn-to-nc,double-buffer,allocate,schedule"
-"""From stages to engine programs with addresses."""
+
+def lowering_pipeline(relayout: str = "fast") -> str:
+    """From stages to engine programs with addresses."""
+    options = "" if relayout == "fast" else f"{{relayout={relayout}}}"
+    return f"lower-nn-to-nc{options},double-buffer,allocate,schedule"
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,13 @@ def default_pipeline(
     keep: tuple[str, ...] = (),
     placing: Placing | None = None,
     saturate_infinity: bool = False,
+    relayout: str = "fast",
 ) -> str:
     """From an imported module to a scheduled program for `cores` NeuronCores."""
     placement = placement_pipeline(
         target, mode, keep=keep, placing=placing, saturate_infinity=saturate_infinity
     )
-    return f"{placement},partition-pipeline{{cores={cores}}},{LOWER}"
+    return f"{placement},partition-pipeline{{cores={cores}}},{lowering_pipeline(relayout)}"
 
 
 def quoted(text: str) -> str:

@@ -36,7 +36,7 @@ class SimplifyShapesPass(ModulePass):
 
 
 def simplify_shapes(module: ModuleOp) -> None:
-    """Simplify to a fixed point, merge equal casts, and remove dead ops."""
+    """Simplify to a fixed point, merge equal casts and transposes, and remove dead ops."""
     patterns: list[RewritePattern] = [
         RemoveIdentity(),
         RemoveConcatOfOne(),
@@ -48,6 +48,7 @@ def simplify_shapes(module: ModuleOp) -> None:
     apply_patterns(module, patterns)
     for block in tensor_blocks(module):
         merge_equal_casts(block)
+        merge_equal_transposes(block)
         remove_dead_ops(block)
 
 
@@ -153,5 +154,15 @@ def merge_equal_casts(block: Block) -> None:
     for op in block.ops:
         if isinstance(op, nn.CastOp):
             earlier = first.setdefault((op.operand, op.to, op.implicit is not None), op)
+            if earlier is not op:
+                op.result.replace_all_uses_with(earlier.result)
+
+
+def merge_equal_transposes(block: Block) -> None:
+    """One transpose per value and permutation: the first one serves the later ones."""
+    first: dict[tuple[SSAValue, Attribute], nn.TransposeOp] = {}
+    for op in block.ops:
+        if isinstance(op, nn.TransposeOp):
+            earlier = first.setdefault((op.operand, op.permutation), op)
             if earlier is not op:
                 op.result.replace_all_uses_with(earlier.result)

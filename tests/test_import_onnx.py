@@ -220,13 +220,13 @@ def test_initializers_of_each_element_type(dtype: Any, tmp_path: Path) -> None:
 
 def test_unknown_ops_stay_onnx_nodes(tmp_path: Path) -> None:
     """Operands and results that they leave out keep their places."""
-    values = {"x": X[0, 0, :3, :3], "s": X[0, :, :, :3]}
+    values = {"x": X[0, 0, :3, :3], "s": X[0, :, :, :3], "n": np.full(6, 4, np.int32)}
     gates = np.linspace(-1, 1, 60, dtype=np.float32).reshape(1, 20, 3)
     constants = {"w": gates, "r": np.concatenate([gates, gates[..., :2]], -1), "p": gates[..., 0]}
     constants["p"] = constants["p"][:, :15]
     nodes = [
         node("Det", "x", "d"),
-        node("LSTM", "s w r _ _ _ _ p", "_ state", hidden_size=5),
+        node("LSTM", "s w r _ n _ _ p", "_ state", hidden_size=5),
         node("Relu", "d"),
     ]
     proto = model(nodes, values, constants=constants, outputs=["y", "state"])

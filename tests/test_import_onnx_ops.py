@@ -107,7 +107,18 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
         (node("Einsum", "x d", equation="nchw,oc->nohw"), {"x": X, "d": MATRIX[:3, :4]}, {}, 17),
         (node("Einsum", "x d", equation="...ij,jk"), {"x": X, "d": MATRIX}, {}, 17),
     ],
-    "nn.einsum": [(node("Einsum", "x d", equation="ii,ij->j"), {"x": MATRIX, "d": MATRIX}, {}, 17)],
+    "nn.einsum": [
+        (node("Einsum", "x d", equation="ii,ij->j"), {"x": MATRIX, "d": MATRIX}, {}, 17),
+        (node("Einsum", "x", equation="ab i i -> i"), {"x": X}, {}, 17),
+        (node("Einsum", "x", equation="...i->i..."), {"x": X}, {}, 17),
+        (node("Einsum", "x d", equation="...ij,...jk"), {"x": X, "d": POSITIVE[:1, 1:2]}, {}, 17),
+        (
+            node("Einsum", "x d r", equation="bcij,bcij,j->bc"),
+            {"x": X, "d": POSITIVE, "r": ROW},
+            {},
+            17,
+        ),
+    ],
     "nn.lp_pool": [(node("LpPool", "x", kernel_shape=[2, 2], p=3), {"x": X}, {}, 18)],
     "nn.trilu": [(node("Trilu", "x k", upper=0), {"x": X}, {"k": np.array(1)}, 17)],
     "nn.gather_elements": [

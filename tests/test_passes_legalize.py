@@ -89,19 +89,6 @@ REDUCE = {"axes": (0, 1), "keepdims": True}
 PAD = {"low": (3, -1), "high": (1, 2), "value": 0.0}
 
 MATRICES = (floats(7, 7), floats(7))
-STEPS = floats(5, 2, 3)
-
-
-def layer(gates: int, directions: int, states: int = 1) -> tuple[Array, ...]:
-    """Weights, biases and initial states of a recurrent layer of 3 inputs and a state of 4."""
-    rows = 4 * gates
-    weights = (
-        floats(directions, rows, 3),
-        floats(directions, rows, 4),
-        floats(directions, 2 * rows),
-    )
-    return (*weights, *(floats(directions, 2, 4),) * states)
-
 
 Sample = tuple[Callable[..., Operation], tuple[Array, ...]]
 SAMPLES: dict[str, Sample] = {
@@ -221,9 +208,6 @@ SAMPLES: dict[str, Sample] = {
             ("linear", "reflection", True),
         )
     },
-    "lstm": (lambda *v: nn.LstmOp(*v, direction="bidirectional"), (STEPS, *layer(4, 2, 2))),
-    "gru": (lambda *v: nn.GruOp(*v, direction="reverse", reset_after=True), (STEPS, *layer(3, 1))),
-    "rnn": (lambda *v: nn.RnnOp(*v, direction="forward", activation="relu"), (STEPS, *layer(1, 1))),
     "softmax": (lambda x: nn.SoftmaxOp(x, axis=0), (X,)),
     "batch_norm": (
         lambda *v: nn.BatchNormOp(*v, epsilon=1e-5),

@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranvier.casting import CASTS, KEYWORDS, wants_fast_relayout
+from ranvier.casting import CASTS, KEYWORDS
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.tools.arguments import add_model_arguments, read_model
 from ranvier.tools.compile_flags import add_undocumented_flags, apply_undocumented_flags
 from ranvier.tools.log import LOG, PROGRESS, dots
 
 if TYPE_CHECKING:
+    from ranvier.backend.neuron.neff.decode import Neff
     from ranvier.program import Compiled, Options
 
 DEFAULT_OUTPUT = Path("out.neff")
@@ -168,8 +170,6 @@ def check_flags(arguments: argparse.Namespace) -> None:
         LOG.info("--enable-fast-loading-neuron-binaries: a NEFF of ranvier is never compressed")
     if arguments.enable_fast_context_switch:
         LOG.info("--enable-fast-context-switch: weights are mapped, not copied, at each load")
-    if not wants_fast_relayout(arguments.fast_math) or arguments.fp32_cast is not None:
-        LOG.info("transposes are exact with every option: they move bytes")
 
 
 def print_pipeline(arguments: argparse.Namespace, options: Options) -> None:
@@ -273,12 +273,28 @@ def report_of(path: Path, compiled: Compiled, seconds: float) -> dict[str, Any]:
         "operators": asdict(compiled.operators),
         "host_ops": [asdict(op) for op in compiled.host_ops],
         "stages": neff.stages,
+        "transposes": {"ops": compiled.transposes, "on_array": array_transposes(neff)},
         "bytes": path.stat().st_size,
         "simulated_us": neff.simulated_us,
     }
     if compiled.cores > 1:
         report["pipeline"] = neff.pipeline
     return report
+
+
+def array_transposes(neff: Neff) -> int:
+    """Issues of the array's transpose in one inference."""
+    from ranvier.backend.neuron.program import Program
+    from ranvier.dialects import nc
+
+    programs = [step.program for step in neff.steps if isinstance(step.program, Program)]
+    return sum(
+        prod(trips)
+        for program in programs
+        for core in program.cores
+        for instruction, trips in core.instructions()
+        if instruction.op is nc.TransposeOp
+    )
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ DIALECTS = {
 PASSES = {
     "fold-constants": "ranvier.passes.fold_constants:FoldConstantsPass",
     "simplify-shapes": "ranvier.passes.simplify_shapes:SimplifyShapesPass",
-    "sink-transposes": "ranvier.passes.sink_transposes:SinkTransposesPass",
+    "move-transposes": "ranvier.passes.move_transposes:MoveTransposesPass",
     "fold-batch-norm": "ranvier.passes.fold_batch_norm:FoldBatchNormPass",
     "apply-rules": "ranvier.passes.apply_rules:ApplyRulesPass",
     "legalize": "ranvier.passes.legalize:LegalizePass",

@@ -21,11 +21,14 @@ from ranvier.backend.neuron.limits import MACHINES, Machine
 from ranvier.backend.neuron.lowering.context import Context, WeightTable, machine_element
 from ranvier.backend.neuron.lowering.emitter import ZERO, Emitter, Ref
 from ranvier.backend.neuron.lowering.registry import lowerings, why_unsupported
+from ranvier.backend.neuron.lowering.relayout import Relayout
 from ranvier.backend.neuron.lowering.views import View, copy_view
 from ranvier.dialects import graph, nc
+from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
 from ranvier.dialects.nc.structure import INPUT, OUTPUT
 from ranvier.dialects.nn.types import element_of, shape_of, size_of
+from ranvier.passes.errors import PassError
 from ranvier.passes.fold_constants import fold_constants, remove_unused_weights
 from ranvier.passes.target import target_of
 
@@ -39,20 +42,28 @@ class LowerNnToNcPass(ModulePass):
     target: str | None = None
     """Target to lower for; the module's own, or inf2, if absent."""
 
+    relayout: str = "fast"
+    """`fast` transposes by the array where that is faster, `exact` moves bytes."""
+
     def apply(self, ctx: XdslContext, op: ModuleOp) -> None:
         target = target_of(op, self.target)
         if (machine := MACHINES.get(target.name)) is None:
             raise PassFailedException(f"{target.name} is no target of {', '.join(MACHINES)}")
-        lower_nn_to_nc(op, machine)
+        if self.relayout not in (relayouts := [each.value for each in Relayout]):
+            raise PassError(
+                Code.OPTION_INVALID,
+                f"relayout of lower-nn-to-nc is {' or '.join(relayouts)}, got '{self.relayout}'",
+            )
+        lower_nn_to_nc(op, machine, Relayout(self.relayout))
 
 
-def lower_nn_to_nc(module: ModuleOp, machine: Machine) -> None:
+def lower_nn_to_nc(module: ModuleOp, machine: Machine, relayout: Relayout = Relayout.FAST) -> None:
     """Lower every device segment of the module. Raises PassFailedException for an op it lacks."""
     fold_constants(module)
     weights = WeightTable(module)
     segments = [op for op in module.walk() if isinstance(op, graph.SegmentOp) and not op.on_host]
     for segment in segments:
-        program = _SegmentLowering(segment, machine, weights).lower()
+        program = _SegmentLowering(segment, machine, weights, relayout).lower()
         module.body.block.add_op(program)
         launch = graph.LaunchOp(program.symbol, segment.inputs, segment.outputs.types)
         launch.location = segment.location
@@ -77,9 +88,16 @@ class Output:
 class _SegmentLowering:
     """One segment: its stages become cores that hand tensors on."""
 
-    def __init__(self, segment: graph.SegmentOp, machine: Machine, weights: WeightTable) -> None:
+    def __init__(
+        self,
+        segment: graph.SegmentOp,
+        machine: Machine,
+        weights: WeightTable,
+        relayout: Relayout,
+    ) -> None:
         self.segment = segment
         self.machine = machine
+        self.relayout = relayout
         self.weights = weights
         stages = [op for op in segment.block.ops if isinstance(op, graph.StageOp)]
         self.groups: list[graph.GroupOp] = [*stages] or [segment]
@@ -98,7 +116,7 @@ class _SegmentLowering:
     def _core(self, index: int, group: graph.GroupOp) -> nc.CoreOp:
         core = nc.CoreOp(index)
         emitter = Emitter(core, self.machine)
-        context = Context(emitter, self.machine, self.weights)
+        context = Context(emitter, self.machine, self.weights, self.relayout)
         for argument, operand in zip(group.block.args, self._operands(group), strict=True):
             self._bring(context, argument, operand)
         outputs = self._declare_outputs(context, group)

@@ -16,6 +16,7 @@ from xdsl.irdl import (
     prop_def,
     result_def,
     traits_def,
+    var_operand_def,
 )
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
@@ -281,45 +282,59 @@ class ConvTransposeOp(ContractionOp):
 
 
 @irdl_op_definition
-class EinsumOp(ContractionOp):
+class EinsumOp(TensorOp):
     """Sum of products over the labels that `equation`, such as `bij,bjk->bik`, leaves out.
 
-    Two operands, one letter per dimension and no ellipsis; a label may repeat within an operand.
+    One letter per dimension, no ellipsis. A label may repeat within an operand, which takes its
+    diagonal; a dimension of 1 fits any size of its label.
     """
 
     name = "nn.einsum"
-    lhs = operand_def()
-    rhs = operand_def()
+    factors = var_operand_def()
     result = result_def()
     equation = prop_def(StringAttr)
 
+    traits = traits_def(Pure(), HasPrecision(Precision.WIDE))
+
+    def terms(self) -> tuple[list[str], str]:
+        """The labels of each operand, and of the result."""
+        text = self.equation.data
+        match = re.fullmatch("([a-zA-Z,]*)->([a-zA-Z]*)", text)
+        if match is None or len(set(match[2])) < len(match[2]):
+            raise VerifyException(f"'{text}' is no equation")
+        terms = match[1].split(",")
+        if len(terms) != len(self.operands):
+            raise VerifyException(
+                f"'{text}' has {len(terms)} terms for {len(self.operands)} operands"
+            )
+        return terms, match[2]
+
     def sizes(self) -> dict[str, int]:
         """The size of each label."""
-        left, right, _ = self.terms()
         sizes: dict[str, int] = {}
-        for labels, operand in ((left, self.lhs), (right, self.rhs)):
+        for labels, operand in zip(self.terms()[0], self.operands, strict=True):
             if len(labels) != len(shape_of(operand)):
                 raise VerifyException(f"'{labels}' does not label the dimensions of {operand.type}")
             for label, size in zip(labels, shape_of(operand), strict=True):
-                if sizes.setdefault(label, size) != size:
-                    raise VerifyException(f"label '{label}' is {sizes[label]} and {size}")
+                known = sizes.get(label, 1)
+                if 1 not in (known, size) and size != known:
+                    raise VerifyException(f"label '{label}' is {known} and {size}")
+                sizes[label] = size if known == 1 else known
         return sizes
 
-    def terms(self) -> tuple[str, str, str]:
-        """The labels of the operands and of the result."""
-        match = re.fullmatch("([a-zA-Z]*),([a-zA-Z]*)->([a-zA-Z]*)", self.equation.data)
-        if match is None or len(set(match[3])) < len(match[3]):
-            raise VerifyException(f"'{self.equation.data}' is no equation of two operands")
-        return match[1], match[2], match[3]
-
     def infer(self) -> Sequence[Tensor]:
-        sizes, (_, _, labels) = self.sizes(), self.terms()
+        sizes, (_, labels) = self.sizes(), self.terms()
         if unknown := set(labels) - sizes.keys():
             raise VerifyException(f"label '{min(unknown)}' is of no operand")
-        return (tensor(tuple(sizes[label] for label in labels), self.product_element()),)
+        elements = {element_of(operand) for operand in self.operands}
+        if len(elements) != 1:
+            given = ", ".join(str(operand.type) for operand in self.operands)
+            raise VerifyException(f"element types differ: {given}")
+        return (tensor(tuple(sizes[label] for label in labels), elements.pop()),)
 
     def evaluate(self, *operands: Array) -> Array:
-        return np.asarray(np.einsum(self.equation.data, *operands))
+        optimize = len(operands) > 2  # pairwise: else a loop over all labels at once
+        return np.asarray(np.einsum(self.equation.data, *operands, optimize=optimize))
 
     def work(self) -> Work:
         return Work(macs=prod(self.sizes().values()))

@@ -23,8 +23,8 @@ from xdsl.utils.exceptions import VerifyException
 from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work
 from ranvier.dialects.nn.shapes import broadcast_shapes
 from ranvier.dialects.nn.types import (
+    PointwiseOp,
     Tensor,
-    TensorOp,
     dtype_of,
     element_of,
     is_float,
@@ -34,7 +34,7 @@ from ranvier.dialects.nn.types import (
 )
 
 
-class UnaryOp(TensorOp):
+class UnaryOp(PointwiseOp):
     """One operand, a result of the same type."""
 
     operand = operand_def()
@@ -53,7 +53,7 @@ class UnaryOp(TensorOp):
     def evaluate(self, *operands: Array) -> Array: ...
 
 
-class BinaryOp(TensorOp):
+class BinaryOp(PointwiseOp):
     """Two operands that broadcast, a result of their element type."""
 
     lhs = operand_def()
@@ -92,7 +92,7 @@ class LogicalOp(BinaryOp):
 
 
 @irdl_op_definition
-class CastOp(TensorOp):
+class CastOp(PointwiseOp):
     """Round to the result's element type: to nearest even for floats, toward zero for integers.
 
     A float beyond the range of an integer type is its nearest bound, and NaN is 0. Integers of
@@ -360,7 +360,7 @@ class ShiftRightOp(ShiftOp):
 
 
 @irdl_op_definition
-class SelectOp(TensorOp):
+class SelectOp(PointwiseOp):
     """`x` where the condition holds, else `y`; all three broadcast."""
 
     name = "nn.select"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
@@ -18,7 +19,14 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, Precision, Work
+from ranvier.dialects.interfaces import (
+    Array,
+    HasPrecision,
+    Permutable,
+    Precision,
+    Work,
+    as_attribute,
+)
 from ranvier.dialects.nn.shapes import broadcast_shapes, check_axes
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -70,8 +78,19 @@ class BatchNormOp(TensorOp):
         return (x - mean) / np.sqrt(variance + x.dtype.type(self.get("epsilon"))) * scale + bias
 
 
+class AxisOp(TensorOp, Permutable):
+    """Along one axis, alike for all others."""
+
+    axis = prop_def(IntegerAttr)
+
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        axis = as_attribute(list(permutation).index(self.get("axis")))
+        properties: dict[str, Any] = {**self.properties, "axis": axis}
+        return type(self)(*operands, **properties)
+
+
 @irdl_op_definition
-class SoftmaxOp(TensorOp):
+class SoftmaxOp(AxisOp):
     """`exp(x - max) / sum(exp(x - max))` along one axis."""
 
     name = "nn.softmax"
@@ -97,7 +116,7 @@ class SoftmaxOp(TensorOp):
 
 
 @irdl_op_definition
-class LogSoftmaxOp(TensorOp):
+class LogSoftmaxOp(AxisOp):
     """`x - max - log(sum(exp(x - max)))` along one axis."""
 
     name = "nn.log_softmax"
@@ -121,7 +140,7 @@ class LogSoftmaxOp(TensorOp):
 
 
 @irdl_op_definition
-class HardmaxOp(TensorOp):
+class HardmaxOp(AxisOp):
     """1 at the first largest element along an axis, 0 elsewhere."""
 
     name = "nn.hardmax"
@@ -250,7 +269,7 @@ class GroupNormOp(TensorOp):
 
 
 @irdl_op_definition
-class LpNormalizeOp(TensorOp):
+class LpNormalizeOp(AxisOp):
     """`x / norm` along one axis, of the sum of magnitudes (`p = 1`) or the Euclidean norm (2).
 
     Where the norm is 0 so is the result.

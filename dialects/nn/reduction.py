@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, IntegerAttr, i32, i64
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, traits_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work, ints
+from ranvier.dialects.interfaces import (
+    Array,
+    HasPrecision,
+    KeepsFinite,
+    Permutable,
+    Precision,
+    Work,
+    as_attribute,
+    ints,
+)
 from ranvier.dialects.nn.shapes import check_axes, reduced_shape
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -27,7 +36,7 @@ from ranvier.dialects.nn.types import (
 )
 
 
-class ReduceOp(TensorOp):
+class ReduceOp(TensorOp, Permutable):
     """`axes` are distinct and not negative; empty axes leave the operand as it is."""
 
     operand = operand_def()
@@ -41,6 +50,12 @@ class ReduceOp(TensorOp):
 
     def evaluate(self, *operands: Array) -> Array:
         return self.reduce(operands[0], ints(self.axes), bool(self.get("keepdims")))
+
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        axes = [d for d, origin in enumerate(permutation) if origin in ints(self.axes)]
+        changed = {"axes": as_attribute(axes), "keepdims": as_attribute(True)}
+        properties: dict[str, Any] = {**self.properties, **changed}
+        return type(self)(*operands, **properties)
 
     @abstractmethod
     def reduce(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
@@ -157,7 +172,7 @@ class ReduceLogSumExpOp(ReduceOp):
         return total if keepdims else np.asarray(total.squeeze(axes))
 
 
-class ArgOp(TensorOp):
+class ArgOp(TensorOp, Permutable):
     """Where along one axis an extreme stands, as i64 or i32; the first such place, or the last.
 
     A NaN is the extreme of what it is among, as in NumPy.
@@ -187,6 +202,12 @@ class ArgOp(TensorOp):
             return np.asarray(self.place(x, axis))
         return x.shape[axis] - 1 - np.asarray(self.place(np.flip(x, axis), axis))
 
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        axis = list(permutation).index(self.get("axis"))
+        shape = reduced_shape(shape_of(operands[0]), (axis,), True)
+        kind = tensor(shape, element_of(self.result))
+        return type(self)(*operands, result_types=[kind], axis=axis, keepdims=True, last=self.last)
+
     @abstractmethod
     def place(self, x: Array, axis: int) -> Array: ...
 
@@ -214,7 +235,7 @@ class ArgMinOp(ArgOp):
         return np.argmin(x, axis, keepdims=bool(self.get("keepdims")))
 
 
-class CumulativeOp(TensorOp):
+class CumulativeOp(TensorOp, Permutable):
     """Each element with all before it along an axis: after it if `reverse`, without it if
     `exclusive`."""
 
@@ -238,6 +259,10 @@ class CumulativeOp(TensorOp):
         x = self.accumulate(x)
         x = x[::-1] if self.get("reverse") else x
         return np.moveaxis(x, 0, int(self.get("axis")))
+
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        axis = list(permutation).index(self.get("axis"))
+        return type(self)(*operands, axis=axis, exclusive=self.exclusive, reverse=self.reverse)
 
     @abstractmethod
     def neutral(self) -> int: ...

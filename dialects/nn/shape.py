@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import BoolAttr, DenseArrayBase, FloatAttr, IntegerAttr, StringAttr
+from xdsl.ir import Operation, SSAValue
 from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
@@ -19,7 +20,15 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, HasPrecision, KeepsFinite, Precision, Work, ints
+from ranvier.dialects.interfaces import (
+    Array,
+    HasPrecision,
+    KeepsFinite,
+    Permutable,
+    Precision,
+    Work,
+    ints,
+)
 from ranvier.dialects.nn.shapes import broadcast_shapes, check_axes, format_shape
 from ranvier.dialects.nn.types import (
     Tensor,
@@ -42,6 +51,12 @@ class MovementOp(TensorOp):
 
     def work(self) -> Work:
         return Work()
+
+
+def picked(values: DenseArrayBase[Any], permutation: Sequence[int]) -> tuple[int, ...]:
+    """One number per dimension, in another order of dimensions."""
+    numbers = ints(values)
+    return tuple(numbers[d] for d in permutation)
 
 
 @irdl_op_definition
@@ -83,7 +98,7 @@ class TransposeOp(MovementOp):
 
 
 @irdl_op_definition
-class BroadcastOp(MovementOp):
+class BroadcastOp(MovementOp, Permutable):
     """Repeat dimensions of size 1, and new leading ones, up to `shape`."""
 
     name = "nn.broadcast"
@@ -97,12 +112,15 @@ class BroadcastOp(MovementOp):
             )
         return (tensor(shape, element_of(self.operand)),)
 
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        return BroadcastOp(*operands, shape=picked(self.shape, permutation))
+
     def evaluate(self, *operands: Array) -> Array:
         return np.broadcast_to(operands[0], ints(self.shape))
 
 
 @irdl_op_definition
-class SliceOp(MovementOp):
+class SliceOp(MovementOp, Permutable):
     """`sizes[d]` elements per dimension from `starts[d]` on, `steps[d]` (of either sign) apart."""
 
     name = "nn.slice"
@@ -126,6 +144,11 @@ class SliceOp(MovementOp):
                 )
         return (tensor(sizes, element_of(self.operand)),)
 
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        cuts = (self.starts, self.sizes, self.steps)
+        starts, sizes, steps = (picked(cut, permutation) for cut in cuts)
+        return SliceOp(*operands, starts=starts, sizes=sizes, steps=steps)
+
     def evaluate(self, *operands: Array) -> Array:
         indices: list[Any] = [
             np.arange(size) * step + start
@@ -137,7 +160,7 @@ class SliceOp(MovementOp):
 
 
 @irdl_op_definition
-class ConcatOp(TensorOp):
+class ConcatOp(TensorOp, Permutable):
     """Operands joined along `axis`."""
 
     name = "nn.concat"
@@ -163,6 +186,9 @@ class ConcatOp(TensorOp):
         shape = (*shapes[0][:axis], joined, *shapes[0][axis + 1 :])
         return (tensor(shape, element_of(self.operands[0])),)
 
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        return ConcatOp(*operands, axis=list(permutation).index(self.get("axis")))
+
     def evaluate(self, *operands: Array) -> Array:
         return np.concatenate(operands, int(self.get("axis")))
 
@@ -174,7 +200,7 @@ PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap
 
 
 @irdl_op_definition
-class PadOp(MovementOp):
+class PadOp(MovementOp, Permutable):
     """`low[d]` elements before and `high[d]` after each dimension; negative amounts crop, first.
 
     `mode` says what they hold: `value`, or the operand reflected, its edge, or wrapped around.
@@ -203,6 +229,10 @@ class PadOp(MovementOp):
         if min(padded, default=0) < 0:
             raise VerifyException(f"cropping {format_shape(shape)} gives {format_shape(padded)}")
         return (tensor(padded, element_of(self.operand)),)
+
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        low, high = (picked(margin, permutation) for margin in (self.low, self.high))
+        return PadOp(*operands, low=low, high=high, mode=self.mode, value=self.value)
 
     def evaluate(self, *operands: Array) -> Array:
         low, high = ints(self.low), ints(self.high)

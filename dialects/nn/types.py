@@ -43,7 +43,14 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.interfaces import Array, ReferenceSemantics, Work, as_attribute, as_python
+from ranvier.dialects.interfaces import (
+    Array,
+    Permutable,
+    ReferenceSemantics,
+    Work,
+    as_attribute,
+    as_python,
+)
 
 Tensor: TypeAlias = TensorType[Attribute]
 
@@ -229,6 +236,13 @@ class TensorOp(IRDLOperation, ReferenceSemantics):
             properties={name: value for name, value in both.items() if name in names},
             attributes={name: value for name, value in both.items() if name not in names},
         )
+
+
+class PointwiseOp(TensorOp, Permutable):
+    """Every element of the result depends on one of each operand, which broadcast."""
+
+    def permuted(self, permutation: Sequence[int], *operands: SSAValue) -> Operation:
+        return self.rebuilt(*operands)
 
 
 def widened(array: Array) -> Array:

@@ -9,7 +9,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import TensorOp
 from ranvier.importers.einsum import import_equation
-from ranvier.importers.onnx.node import Node, NotInNn, onnx_op
+from ranvier.importers.onnx.node import Node, onnx_op
 from ranvier.importers.semantics import AutoPad, Window, automatic_padding
 
 ROWS: dict[str, type[TensorOp]] = {"MatMul": nn.MatmulOp}
@@ -89,13 +89,7 @@ def cut_of(node: Node, window: Window) -> Shape:
 
 @onnx_op("Einsum")
 def import_einsum(node: Node) -> SSAValue:
-    if len(node.inputs) != 2:
-        raise NotInNn
-    equation: str = node.attribute("equation", "")
-    value = import_equation(node.build, equation, node.operand(0), node.operand(1))
-    if value is None:
-        raise NotInNn
-    return value
+    return import_equation(node.build, node.attribute("equation", ""), *node.operands())
 
 
 def window_of(node: Node, kernel: Shape) -> Window:

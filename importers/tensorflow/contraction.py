@@ -125,11 +125,4 @@ def adjoint(node: Node, position: int, side: str) -> SSAValue:
 
 @tf_op("Einsum")
 def import_einsum(node: Node) -> SSAValue:
-    if len(node.inputs) != 2:
-        raise NotInNn
-    value = import_equation(
-        node.build, node.attribute("equation", ""), node.operand(0), node.operand(1)
-    )
-    if value is None:
-        raise NotInNn
-    return value
+    return import_equation(node.build, node.attribute("equation", ""), *node.operands())

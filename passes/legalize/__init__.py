@@ -23,6 +23,7 @@ from ranvier.dialects.interfaces import WIDE
 from ranvier.passes.analysis.dataflow import is_constant_source, remove_dead_ops, tensor_blocks
 from ranvier.passes.legalize import (
     contraction,
+    contraction_einsum,
     contraction_volumes,
     elementwise,
     indexing,
@@ -30,7 +31,6 @@ from ranvier.passes.legalize import (
     pooling,
     pooling_resize,
     pooling_sample,
-    recurrent,
     reduction,
     reduction_scan,
     shape,
@@ -43,6 +43,7 @@ from ranvier.passes.target import Target, set_target, target_of
 
 DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *contraction.DECOMPOSITIONS,
+    *contraction_einsum.DECOMPOSITIONS,
     *contraction_volumes.DECOMPOSITIONS,
     *elementwise.DECOMPOSITIONS,
     *indexing.DECOMPOSITIONS,
@@ -50,7 +51,6 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     *pooling.DECOMPOSITIONS,
     *pooling_resize.DECOMPOSITIONS,
     *pooling_sample.DECOMPOSITIONS,
-    *recurrent.DECOMPOSITIONS,
     *reduction.DECOMPOSITIONS,
     *reduction_scan.DECOMPOSITIONS,
     *shape.DECOMPOSITIONS,

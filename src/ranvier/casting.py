@@ -34,7 +34,7 @@ def cast_mode(fast_math: Sequence[str], fp32_cast: str | None, multiplies_f32: b
 
 
 def wants_fast_relayout(fast_math: Sequence[str]) -> bool:
-    """Whether transposes may round to 16 bits: unless `none` or `no-fast-relayout` forbids it."""
+    """Whether the array may transpose: unless `none` or `no-fast-relayout` forbids it."""
     whole, relayout, _ = keywords_by_group(fast_math)
     return whole != "none" if relayout is None else relayout == "fast-relayout"
 

@@ -29,7 +29,7 @@ from ranvier.backend.neuron.neff.decode import Neff, load_neff
 from ranvier.backend.neuron.neff.encode import write_neff
 from ranvier.backend.neuron.program import Program as DeviceProgram
 from ranvier.backend.neuron.simulator import simulate
-from ranvier.casting import cast_mode
+from ranvier.casting import cast_mode, wants_fast_relayout
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
@@ -54,6 +54,7 @@ from ranvier.passes.analysis.operators import (
     host_ops,
 )
 from ranvier.passes.apply_rules import checked_rules
+from ranvier.passes.move_transposes import transposes_on_device
 from ranvier.passes.pipelines import Placing, default_pipeline, parse_pipeline, run_passes
 from ranvier.passes.placement import Rules
 from ranvier.passes.target import load_target
@@ -107,6 +108,7 @@ class Options:
             mode=self.cast_mode,
             placing=self.placing,
             saturate_infinity=self.saturate_infinity,
+            relayout="fast" if wants_fast_relayout(self.fast_math) else "exact",
         )
 
     @property
@@ -156,6 +158,8 @@ class Compiled:
     host_ops: list[HostOp] = field(default_factory=list)
     heavy_host_work: list[tuple[str, int, float]] = field(default_factory=list)
     stages: list[StageCost] = field(default_factory=list)
+    transposes: int = 0
+    """Transposes of activations that are left in device segments."""
 
     @property
     def cores(self) -> int:
@@ -203,6 +207,7 @@ def compile_module(
             compiled.operators = count_operators(module)
             compiled.host_ops = host_ops(module)
             compiled.heavy_host_work = heavy_host_work(module)
+            compiled.transposes = transposes_on_device(module)
         if done.name == "partition-pipeline":
             compiled.stages = stage_costs(module, load_target(options.target))
         if temps is not None:

@@ -13,7 +13,8 @@ import onnxruntime
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
-CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+RECURRENT = ("RNN", "GRU", "LSTM")
+CONTRACTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT)
 
 
 def relative_error(actual: Array, expected: Array) -> float:
@@ -27,10 +28,10 @@ def worst_error(actual: Array, expected: Array) -> float:
 
 
 def multiply_accumulates(path: Path, inputs: Mapping[str, Array]) -> int:
-    """Products that the convolutions and matrix products of an ONNX file add up."""
+    """Products that convolutions, matrix products and recurrent layers of an ONNX file add up."""
     model = onnx.load(path)
     nodes = [node for node in model.graph.node if node.op_type in CONTRACTIONS]
-    values = {value for node in nodes for value in (*node.input[:2], node.output[0])}
+    values = {value for node in nodes for value in (*operands(node), node.output[0])}
     shapes = observed_shapes(model, values, inputs)
     return sum(products(node, shapes) for node in nodes)
 
@@ -50,6 +51,11 @@ def resampling_products(path: Path, inputs: Mapping[str, Array]) -> int:
     return total
 
 
+def operands(node: onnx.NodeProto) -> list[str]:
+    """What is multiplied: two tensors, or the input and the two weights of a recurrent layer."""
+    return list(node.input[: 3 if node.op_type in RECURRENT else 2])
+
+
 def observed_shapes(
     model: onnx.ModelProto, values: set[str], inputs: Mapping[str, Array]
 ) -> dict[str, tuple[int, ...]]:
@@ -66,9 +72,11 @@ def observed_shapes(
 def products(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Elements of the result, times the products summed into each."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    lhs, rhs = (shapes[name] for name in node.input[:2])
+    lhs, rhs, *state = (shapes[name] for name in operands(node))
     if node.op_type == "ConvTranspose":  # every element of the operand times its kernel
         return prod(lhs) * prod(rhs[1:])
+    if state:
+        return prod(lhs[:2]) * (prod(rhs) + prod(state[0]))
     if node.op_type == "Conv":
         summed = prod(rhs[1:])
     else:

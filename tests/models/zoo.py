@@ -73,6 +73,17 @@ def image(*shape: int) -> Callable[[int], dict[str, Tensor]]:
     return draw
 
 
+def frames(batch: int, bands: int, count: int) -> Callable[[int], dict[str, Tensor]]:
+    """A spectrogram: noise under an envelope of its own per band."""
+
+    def draw(seed: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(batch, bands, count, generator=generator)
+        return {"x": noise + 2 * torch.randn(batch, bands, 1, generator=generator)}
+
+    return draw
+
+
 def tokens(
     batch: int, length: int, vocabulary: int, *, mask: bool = True
 ) -> Callable[[int], dict[str, Tensor]]:
@@ -188,7 +199,7 @@ def double_conv(inputs: int, outputs: int) -> nn.Module:
 class Recurrent(nn.Module):
     """Embedding, two layers of LSTM or GRU over the sequence, logits per position."""
 
-    def __init__(self, kind: type[nn.RNNBase], vocabulary: int = 1000, width: int = 128) -> None:
+    def __init__(self, kind: type[nn.RNNBase], vocabulary: int = 10000, width: int = 200) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
         self.layers = kind(width, width, num_layers=2, batch_first=True)
@@ -207,6 +218,30 @@ class FirstOutput(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.inner(input_ids=ids, attention_mask=mask, return_dict=False)[0]
+
+
+class Encoder(nn.Module):
+    """The encoder of a speech model: its hidden states."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, return_dict=False)[0]
+
+
+def whisper_encoder() -> nn.Module:
+    from transformers import WhisperConfig, WhisperModel
+
+    config = WhisperConfig(
+        d_model=384,
+        encoder_layers=4,
+        encoder_attention_heads=6,
+        encoder_ffn_dim=1536,
+        decoder_layers=1,
+    )
+    return Encoder(WhisperModel(config).encoder)
 
 
 def minilm() -> nn.Module:
@@ -265,8 +300,11 @@ ZOO: dict[str, Entry] = {
         ),
         tokens(1, 64, 32000),
     ),
-    "lstm_lm": Entry(lambda: Recurrent(nn.LSTM), tokens(1, 35, 1000, mask=False)),
-    "gru_lm": Entry(lambda: Recurrent(nn.GRU), tokens(1, 35, 1000, mask=False)),
+    "lstm_lm": Entry(lambda: Recurrent(nn.LSTM), tokens(1, 35, 10000, mask=False)),
+    "gru_lm": Entry(lambda: Recurrent(nn.GRU), tokens(1, 35, 10000, mask=False)),
+    "gru_lm_b8": Entry(lambda: Recurrent(nn.GRU), tokens(8, 70, 10000, mask=False)),
+    "bert_base_s512": Entry(transformer("BertModel", "BertConfig"), tokens(1, 512, 30000)),
+    "whisper_encoder": Entry(whisper_encoder, frames(1, 80, 3000)),
 }
 
 

@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import bf16, f16, f32, i32
 from xdsl.ir import Attribute
 
 from ranvier.dialects import nn
-from samples import ANYWHERE, BOTH, Array, Operand, Sample, const
+from samples import BOTH, Array, Operand, Sample, const
 from samples.oracles import by_onnx, framed
 
 Shape = tuple[int, ...]
@@ -282,12 +282,26 @@ CONV_TRANSPOSE = [
 ]
 
 
-def einsum(equation: str, lhs: Shape, rhs: Shape) -> Sample:
-    def oracle(a: Array, b: Array, *, equation: str) -> Array:
-        return by_onnx("Einsum", a, b, equation=equation)
+def over_all_labels(*operands: Array, equation: str) -> Array:
+    """The product for every index of every label at once, then the sum over those left out."""
+    terms, out = equation.split("->")
+    parts = list(zip(terms.split(","), operands, strict=True))
+    sizes: dict[str, int] = {}
+    for term, operand in parts:
+        for label, size in zip(term, operand.shape, strict=True):
+            sizes[label] = max(size, sizes.get(label, 1))
+    labels = [*out, *sorted(sizes.keys() - set(out))]
+    grid = dict(zip(labels, np.indices([sizes[label] for label in labels]), strict=True))
+    product = np.ones([sizes[label] for label in labels])
+    for term, operand in parts:
+        index = [grid[x] if n > 1 else 0 * grid[x] for x, n in zip(term, operand.shape)]
+        product = product * operand[tuple(index)]
+    return product.sum(tuple(range(len(out), len(labels))))
 
-    operands = Operand(lhs, low=-1.0, high=1.0), Operand(rhs, low=-1.0, high=1.0)
-    return Sample(nn.EinsumOp, operands, oracle, {"equation": equation}, host=ANYWHERE)
+
+def einsum(equation: str, *shapes: Shape) -> Sample:
+    operands = tuple(Operand(shape, low=-1.0, high=1.0) for shape in shapes)
+    return Sample(nn.EinsumOp, operands, over_all_labels, {"equation": equation})
 
 
 EINSUM = [
@@ -295,6 +309,26 @@ EINSUM = [
     einsum("ij,kj->ki", (5, 17), (7, 17)),
     einsum("bhqd,bhkd->bhqk", (2, 3, 5, 8), (2, 3, 4, 8)),
     einsum("i,j->ij", (5,), (7,)),
+    # One operand: a transpose, a sum, a trace, diagonals.
+    einsum("ijk->kij", (2, 3, 4)),
+    einsum("ijk->j", (2, 3, 4)),
+    einsum("ii->", (6, 6)),
+    einsum("bii->ib", (3, 5, 5)),
+    einsum("ijij->ji", (3, 4, 3, 4)),
+    einsum("iii->i", (5, 5, 5)),
+    # Labels that only one operand has, dimensions of 1 that repeat, nothing to sum.
+    einsum("ii,ij->j", (6, 6), (6, 5)),
+    einsum("ijk,jl->il", (2, 3, 4), (3, 5)),
+    einsum("bij,bjk->bik", (4, 2, 3), (1, 3, 5)),
+    einsum("ij,j->i", (3, 1), (4,)),
+    einsum("bi,bi->b", (3, 7), (3, 7)),
+    einsum("bi,bi->bi", (3, 7), (3, 7)),
+    einsum("i,i->", (9,), (9,)),
+    # Three operands and more.
+    einsum("bi,ij,bj->b", (3, 4), (4, 5), (3, 5)),
+    einsum("i,j,k->kij", (2,), (3,), (4,)),
+    einsum("ab,bc,cd,de->ae", (2, 3), (3, 4), (4, 5), (5, 2)),
+    einsum("bhqk,bkhd,bq->bqhd", (2, 3, 4, 5), (2, 5, 3, 6), (2, 4)),
 ]
 
 SAMPLES = [*MATMUL, *GEMM, *CONV, *CONV_TRANSPOSE, *EINSUM]

@@ -55,7 +55,6 @@ def layer_norm(
         tuple(operands),
         lambda *arrays, **p: by_onnx("LayerNormalization", *arrays, **p),
         {"axis": axis, "epsilon": epsilon},
-        host=ANYWHERE,
     )
 
 
@@ -67,7 +66,7 @@ def root_mean_square(x: Array, scale: Array, *, axis: int, epsilon: float) -> Ar
 def rms_norm(*shape: int, axis: int, epsilon: float = 1e-6, element: Attribute = f32) -> Sample:
     operands = Operand(shape, element), const(Operand(shape[axis:], element, 0.5, 1.5))
     properties = {"axis": axis, "epsilon": epsilon}
-    return Sample(nn.RmsNormOp, operands, root_mean_square, properties, host=ANYWHERE)
+    return Sample(nn.RmsNormOp, operands, root_mean_square, properties)
 
 
 def group_norm(*shape: int, groups: int, epsilon: float = 1e-5) -> Sample:
@@ -80,7 +79,6 @@ def group_norm(*shape: int, groups: int, epsilon: float = 1e-5) -> Sample:
             "GroupNormalization", *arrays, num_groups=groups, epsilon=epsilon
         ),
         {"groups": groups, "epsilon": epsilon},
-        host=ANYWHERE,
     )
 
 
@@ -113,7 +111,6 @@ def of_rows(op: type[TensorOp], op_type: str) -> list[Sample]:
             (Operand(shape),),
             lambda x, axis: by_onnx(op_type, x, axis=axis),
             {"axis": axis},
-            host=() if op is nn.HardmaxOp else ANYWHERE,
         )
         for shape, axis in (((3, 129), 1), ((5, 7), 0), ((2, 3, 4, 5), 1))
     ]
@@ -138,6 +135,27 @@ SAMPLES = [
     rows(3, 17, axis=1, scale=20.0),
     *of_rows(nn.LogSoftmaxOp, "LogSoftmax"),
     *of_rows(nn.HardmaxOp, "Hardmax"),
+    # Rows longer than a tile, and few rows, which are cut across the partitions.
+    rows(3, 50257, axis=1),
+    rows(1, 2, 30000, axis=2),
+    rows(40, 5001, axis=1),
+    rows(4099, 3, axis=0),
+    Sample(
+        nn.LogSoftmaxOp,
+        (Operand((33, 30001)),),
+        lambda x, axis: by_onnx("LogSoftmax", x, axis=axis),
+        {"axis": 1},
+    ),
+    layer_norm(33, 5003, axis=1),
+    layer_norm(2, 5, 6000, axis=1),
+    layer_norm(1, 30000, axis=1, bias=False),
+    layer_norm(2, 3, 4, 5, axis=3, element=bf16),
+    rms_norm(40, 9001, axis=1),
+    rms_norm(2, 3, 5, axis=1, element=f16),
+    group_norm(1, 32, 40, 50, groups=2),
+    group_norm(2, 64, 9, 7, groups=32),
+    group_norm(40, 6, 33, 35, groups=2),
+    group_norm(1, 5, 60, 70, groups=5),
     layer_norm(3, 129, axis=1),
     layer_norm(2, 5, 7, axis=2, epsilon=1e-3, bias=False),
     layer_norm(2, 3, 5, axis=1),

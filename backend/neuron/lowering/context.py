@@ -10,6 +10,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.emitter import Emitter
+from ranvier.backend.neuron.lowering.relayout import Relayout
 from ranvier.backend.neuron.lowering.views import View, copy_view
 from ranvier.dialects import nc, nn
 from ranvier.dialects.interfaces import Array
@@ -100,9 +101,12 @@ class WeightTable:
 class Context:
     """Homes of the values of one stage, and the emitter of its core."""
 
-    def __init__(self, emitter: Emitter, machine: Machine, weights: WeightTable) -> None:
+    def __init__(
+        self, emitter: Emitter, machine: Machine, weights: WeightTable, relayout: Relayout
+    ) -> None:
         self.e = emitter
         self.machine = machine
+        self.relayout = relayout
         self.weights = weights
         self.done: set[Operation] = set()
         """Ops that were emitted as part of another."""
@@ -118,11 +122,12 @@ class Context:
         """`value` is these elements of an existing home."""
         self._views[value] = view
 
-    def define(self, value: SSAValue) -> View:
-        """A home for a value that is computed now."""
+    def define(self, value: SSAValue, order: Sequence[int] | None = None) -> View:
+        """A home for a value that is computed now; dimensions in `order`, outermost first, unless
+        it is an output."""
         if (view := self._outputs.get(value)) is None:
             buffer = self.e.dram(max(1, size_of(value)), machine_element(element_of(value)))
-            view = View.whole(buffer, shape_of(value))
+            view = View.ordered(buffer, shape_of(value), order)
         self._views[value] = view
         return view
 

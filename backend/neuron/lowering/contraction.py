@@ -6,11 +6,12 @@ Tile shapes and the order of summation are functions of the op and the machine a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute
 
+from ranvier.backend.neuron.cost import BURST_BYTES
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
 from ranvier.backend.neuron.lowering.convolution import (
@@ -31,6 +32,12 @@ from ranvier.backend.neuron.lowering.emitter import (
 )
 from ranvier.backend.neuron.lowering.pointwise import Chain, chain_from, evict
 from ranvier.backend.neuron.lowering.registry import Lowering, register
+from ranvier.backend.neuron.lowering.relayout import (
+    Matrix,
+    Relayout,
+    array_transposes,
+    load_transposed,
+)
 from ranvier.backend.neuron.lowering.views import Region, View, merge_jointly, tile_of
 from ranvier.dialects import nc, nn
 from ranvier.dialects.diagnostics import Reason
@@ -85,7 +92,9 @@ class LowerMatmul(Lowering[nn.MatmulOp]):
         lhs = lhs.broadcast((*batch, *lhs.shape[-2:]))
         rhs = rhs.broadcast((*batch, *rhs.shape[-2:]))
         chain = chain_from(op.result, context, lambda view: view.reshaped(canonical))
-        product = Product(*_merge_batch(lhs, rhs, chain), element_of(op.result), context.machine)
+        product = Product(
+            *_merge_batch(lhs, rhs, chain), element_of(op.result), context.machine, context.relayout
+        )
         for starts in _indices(context.e, product.lhs.shape[:-2]):
             product.emit(context.e, starts)
 
@@ -144,6 +153,8 @@ class Panel:
     starts: tuple[Affine, ...]
     contracted: int
     free: int
+    machine: Machine
+    relayout: Relayout
     tile: OnChip | None = None
     start: Affine = ZERO
     width: int = 0
@@ -155,15 +166,26 @@ class Panel:
         if blocks * columns.size > RESIDENT_WIDTH:
             return self
         tile = e.sbuf(min(depth, PARTITIONS), blocks * columns.size, self.view.element)
-        full = depth // PARTITIONS
+        self._fill(e, tile, Tile(ZERO, depth), columns)
+        return replace(self, tile=tile, start=columns.start, width=columns.size)
+
+    def _fill(self, e: Emitter, tile: OnChip, k: Tile, columns: Tile) -> None:
+        """Load the range `k` of some columns, block by block."""
+        sizes = columns.size, k.size
+        if self.relayout is Relayout.FAST and array_transposes(
+            self.view, self.free, self.contracted, sizes, self.machine
+        ):
+            starts = list(self.starts)
+            starts[self.contracted], starts[self.free] = k.start, columns.start
+            matrix = Matrix(self.view, tuple(starts), self.free, self.contracted)
+            load_transposed(e, tile, matrix, *sizes)
+            return
+        full, rest = divmod(k.size, PARTITIONS)
         if full:
-            self._load(e, tile, columns, ZERO, PARTITIONS, full, 0)
-        if rest := depth % PARTITIONS:
-            at = Affine(full * PARTITIONS)
+            self._load(e, tile, columns, k.start, PARTITIONS, full, 0)
+        if rest:
+            at = k.start + full * PARTITIONS
             self._load(e, tile, columns, at, rest, 1, full * columns.size)
-        return Panel(
-            self.view, self.starts, self.contracted, self.free, tile, columns.start, columns.size
-        )
 
     def _load(
         self, e: Emitter, tile: OnChip, columns: Tile, k: Affine, rows: int, blocks: int, at: int
@@ -184,7 +206,7 @@ class Panel:
         """The block `k` of some columns, as an operand of the array."""
         if self.tile is None:
             tile = e.sbuf(k.size, columns.size, self.view.element)
-            self._load(e, tile, columns, k.start, k.size, 1, 0)
+            self._fill(e, tile, k, columns)
             return tile.ref()
         at = k.start.scaled(self.width, PARTITIONS) + columns.start + self.start * -1
         return self.tile.rows(0, k.size, at, ((1, columns.size),))
@@ -199,12 +221,22 @@ class Product:
     chain: Chain
     element: Attribute
     machine: Machine
+    relayout: Relayout
 
     @property
     def swapped(self) -> bool:
-        """Whether the right side is stationary, so that its columns come out on the partitions."""
+        """Whether the right side is stationary, so that its columns come out on the partitions.
+
+        The result lies row by row in device memory: columns on the partitions are stored, and read
+        by what follows, element by element.
+        """
         m, n = self.lhs.shape[-2], self.rhs.shape[-1]
-        return self._cycles(n, m) < self._cycles(m, n)
+        blocks = -(-self.lhs.shape[-1] // PARTITIONS)
+        saved = blocks * (self._cycles(m, n) - self._cycles(n, m)) / self.machine.pe_clock
+        if m == 1:
+            return saved > 0
+        bandwidth = self.machine.dma_engines * self.machine.dma_bytes_per_second
+        return saved > m * n * BURST_BYTES / bandwidth
 
     def _cycles(self, rows: int, columns: int) -> int:
         """PE cycles for each block of the contracted dimension. Source: isa, matmul cost."""
@@ -217,8 +249,9 @@ class Product:
         """The product of one batch index."""
         rank = len(batch)
         at = (*batch, ZERO, ZERO)
-        stationary = Panel(self.lhs, at, rank + 1, rank)
-        moving = Panel(self.rhs, at, rank, rank + 1)
+        how = self.machine, self.relayout
+        stationary = Panel(self.lhs, at, rank + 1, rank, *how)
+        moving = Panel(self.rhs, at, rank, rank + 1, *how)
         if self.swapped:
             stationary, moving = moving, stationary
         rows, columns = stationary.view.shape[stationary.free], moving.view.shape[moving.free]

@@ -14,7 +14,7 @@ from xdsl.dialects.builtin import f32, i1
 from xdsl.ir import Attribute, Operation
 
 from ranvier.backend.neuron.limits import Machine
-from ranvier.backend.neuron.lowering.context import Context
+from ranvier.backend.neuron.lowering.context import Context, scalar_of
 from ranvier.backend.neuron.lowering.elementwise_integer import (
     INTEGERS,
     apply_to_integers,
@@ -39,7 +39,7 @@ from ranvier.backend.neuron.lowering.tile_math import TileMath
 from ranvier.backend.neuron.lowering.views import View, pointwise_space, regions
 from ranvier.dialects import nc, nn
 from ranvier.dialects.nc.types import ui8
-from ranvier.dialects.nn.types import element_of, is_float
+from ranvier.dialects.nn.types import element_of, is_float, shape_of
 
 OpT = TypeVar("OpT", bound=Operation)
 
@@ -50,9 +50,14 @@ MAX_WIDTH = 2048
 def lower_pointwise(op: Operation, context: Context) -> None:
     """Start a chain at an op whose operands are all in device memory."""
     context.done.add(op)
-    sources = sources_of(op, context, lambda view: view)
+    order = _order_of(op, context)
+
+    def project(view: View) -> View:
+        return view.transposed(order)
+
+    sources = sources_of(op, context, project)
     assert sources is not None
-    chain = chain_from(op.results[0], context, lambda view: view)
+    chain = chain_from(op.results[0], context, project, order)
     chain = Chain((Step(op, sources), *chain.steps), chain.destination)
     views = chain.views
     shape, strides, partition = pointwise_space(views[-1].shape, [v.strides for v in views])
@@ -75,6 +80,18 @@ def width_of(op: Operation, machine: Machine) -> int:
     if (scratch := lowering.scratch(op, machine)) <= MAX_SCRATCH:
         return MAX_WIDTH
     return 1 << (machine.sbuf_bytes // 8 // (scratch + 4)).bit_length() - 1
+
+
+def _order_of(op: Operation, context: Context) -> tuple[int, ...]:
+    """The dimensions as they lie in the first operand of the result's size, so that it is read in
+    order, and the result is written so."""
+    shape = shape_of(op.results[0])
+    for operand in op.operands:
+        if shape_of(operand) == shape and scalar_of(operand) is None:
+            view = context.view(operand)
+            if not view.repeats:
+                return view.order
+    return tuple(range(len(shape)))
 
 
 def full_tile(e: Emitter, operand: Operand, like: OnChip, element: Attribute = f32) -> OnChip:

@@ -105,14 +105,20 @@ class Chain:
         return Chain(tuple(steps), seen[id(self.destination)])
 
 
-def chain_from(value: SSAValue, context: Context, project: Project) -> Chain:
-    """The chain that starts at a computed value. Its ops count as done; its end has a home."""
+def chain_from(
+    value: SSAValue,
+    context: Context,
+    project: Project,
+    order: Sequence[int] | None = None,
+) -> Chain:
+    """The chain that starts at a computed value. Its ops count as done; its end has a home, with
+    dimensions in `order`."""
     steps: list[Step] = []
     while (step := _next_step(value, context, project)) is not None:
         steps.append(step)
         context.done.add(step.op)
         value = step.op.results[0]
-    destination = project(context.define(value))
+    destination = project(context.define(value, order))
     if destination is None:
         raise AssertionError("a new home fits every space")
     return Chain(tuple(steps), destination)
@@ -227,6 +233,15 @@ def evict(
         views["bias"] = bias
     e.emit(nc.ActivationOp, fields={"func": func, "scale": 1.0}, **views)
     run_chain(e, region, tile, Chain(tuple(steps), chain.destination))
+
+
+def rounded_chain(chain: Chain, element: Attribute) -> tuple[Attribute, Chain]:
+    """The type in which to store what is computed in f32, and the chain without casts to it."""
+    steps = list(chain.steps)
+    while steps and isinstance(op := steps[0].op, nn.CastOp) and _rounds_once(element, op.to):
+        element = op.to
+        steps.pop(0)
+    return element, Chain(tuple(steps), chain.destination)
 
 
 def _rounds_once(source: Attribute, to: Attribute) -> bool:

@@ -39,6 +39,7 @@ FAMILIES = (
     "indexing_top_k",
     "reduction_arg",
     "reduction_scan",
+    "recurrent",
 )
 FLOATS = (f32, bf16, f16)
 HELD = (*FLOATS, i32, i16, i8, ui8, i1)

@@ -49,6 +49,23 @@ class View:
         """A buffer that holds exactly one row-major tensor."""
         return View(buffer, tuple(shape), row_major(shape))
 
+    @staticmethod
+    def ordered(buffer: SSAValue, shape: Sequence[int], order: Sequence[int] | None) -> View:
+        """A buffer that holds one tensor, its dimensions from the outermost on in `order`."""
+        order = range(len(shape)) if order is None else order
+        stored = View.whole(buffer, [shape[d] for d in order])
+        return stored.transposed([[*order].index(d) for d in range(len(shape))])
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The dimensions from the outermost on in device memory."""
+        return tuple(sorted(range(len(self.shape)), key=lambda d: -abs(self.strides[d])))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether some elements stand for several."""
+        return any(n > 1 and not stride for n, stride in zip(self.shape, self.strides, strict=True))
+
     @property
     def element(self) -> Attribute:
         return buffer_type_of(self.buffer).element

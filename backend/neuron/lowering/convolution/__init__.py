@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import prod
 
 from xdsl.dialects.builtin import f32
+from xdsl.ir import Operation
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
@@ -73,7 +74,7 @@ def why_too_large(
     return None
 
 
-def check_product_type(op: nn.ConvOp | nn.ConvTransposeOp | nn.MatmulOp, machine: Machine) -> None:
+def check_product_type(op: Operation, machine: Machine) -> None:
     """Refuse an f32 product that `cast-bf16` left where the array multiplies none."""
     if element_of(op.operands[0]) == f32 and machine.pe_f32_passes is None:
         raise CodedError(

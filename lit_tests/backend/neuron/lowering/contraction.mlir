@@ -95,20 +95,26 @@ func.func @main(%x: tensor<1x64x6x6xbf16>, %y: tensor<1x64x6x6xf32>) -> tensor<1
 
 // -----
 
-// A large product is loops over tiles of the result around one over the contracted dimension, and a
-// peeled remainder. The right side is stationary, since its columns fill the array better.
+// A large product is loops over tiles of the result around one over the contracted dimension. The
+// left side comes with that dimension inside its rows: the array transposes it, block by block.
 // CHECK-LABEL: nc.core 0
-// CHECK:       nc.loop 5 {
-// CHECK-NEXT:    nc.alloc : !nc.psum<117x300xf32>
+// CHECK:       nc.loop 2 {
+// CHECK-NEXT:    %[[ROWS:.*]] = nc.alloc : !nc.sbuf<128x640xbf16>
+// CHECK-NEXT:    nc.dma dst = %[[ROWS]][0:128][0 + i0*0][1:640] src = %0[0 + i0*81920][1:81920]
 // CHECK-NEXT:    nc.loop 5 {
-// CHECK-NEXT:      nc.matmul {{.*}} stationary = %{{.*}}[0:128][0 + i0*117 + i1*700][1:117] moving = %{{.*}}[0:128][0 + i0*0 + i1*300][1:300] {first_at = array<i64: 1>}
-// CHECK-NEXT:    }
-// CHECK:         nc.dma dst = %2[0 + i0*117][1:117, 700:300]
-// CHECK-NEXT:  }
-// CHECK-NEXT:  nc.alloc : !nc.psum<115x300xf32>
-// CHECK-NEXT:  nc.loop 5 {
-// CHECK-NEXT:    nc.matmul {{.*}}[585 + i0*700][1:115] {{.*}} {first_at = array<i64: 0>}
-// CHECK:       nc.dma dst = %2[585][1:115, 700:300]
+// CHECK-NEXT:      %[[BANK:.*]] = nc.alloc : !nc.psum<128x128xf32>
+// CHECK-NEXT:      nc.transpose dst = %[[BANK]][0:128][0 + i0*0 + i1*0][1:128] src = %[[ROWS]][0:128][0 + i0*0 + i1*128][1:128]
+// CHECK-NEXT:      nc.activation dst = %[[LEFT:.*]][0:128][0 + i0*128 + i1*300][300:1, 1:128] src = %[[BANK]]{{.*}} {func = "copy"
+// CHECK:       nc.transpose
+// CHECK:       nc.loop 2 {
+// CHECK-NEXT:    nc.alloc : !nc.sbuf<128x1750xbf16>
+// CHECK-NEXT:    nc.dma dst = %[[RIGHT:.*]][0:128][0 + i0*0][1:1750] src = %1[0 + i0*350][700:128, 89600:5, 1:350]
+// CHECK-NEXT:    nc.loop 3 {
+// CHECK-NEXT:      nc.alloc : !nc.psum<100x350xf32>
+// CHECK-NEXT:      nc.loop 5 {
+// CHECK-NEXT:        nc.matmul {{.*}} stationary = %[[LEFT]][0:128][0 + i0*0 + i1*100 + i2*300][1:100] moving = %[[RIGHT]][0:128][0 + i0*0 + i1*0 + i2*350][1:350] {first_at = array<i64: 2>}
+// CHECK-NEXT:      }
+// CHECK:           nc.dma dst = %2[0 + i0*350 + i1*70000][700:100, 1:350]
 // CHECK-NOT:   nc.matmul
 func.func @main(%x: tensor<300x640xbf16>, %y: tensor<640x700xbf16>) -> tensor<300x700xf32> {
   %0 = nn.matmul %x, %y : tensor<300x640xbf16>, tensor<640x700xbf16> -> tensor<300x700xf32>

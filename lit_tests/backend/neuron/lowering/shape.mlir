@@ -1,8 +1,9 @@
 // RUN: ranvier-opt %s -p 'segment,lower-nn-to-nc' --split-input-file | filecheck %s
 
-// A transpose and a slice cost nothing: the load of what reads them follows their strides.
+// A transpose and a slice cost nothing: the load of what reads them follows their strides, in the
+// order in which the elements lie.
 // CHECK-LABEL: nc.core 0
-// CHECK:       nc.dma dst = %[[TILE:.*]][0:8][0][1:12] src = %0[0][1:8, 16:3, 48:4]
+// CHECK:       nc.dma dst = %[[TILE:.*]][0:4][0][1:24] src = %0[0][16:12, 1:8]
 // CHECK:       nc.activation {{.*}} src = %[[TILE]]
 // CHECK:       nc.dma dst = %1
 // CHECK-NOT:   nc.dma
