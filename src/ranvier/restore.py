@@ -20,7 +20,7 @@ from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.passes.analysis.operators import segments_of
 from ranvier.passes.errors import PassError
-from ranvier.passes.pipelines import LOWER, AfterEach, BeforeEach, run_passes
+from ranvier.passes.pipelines import AfterEach, BeforeEach, run_passes
 from ranvier.passes.segment import SegmentPass, reason_attribute, segment_names
 from ranvier.tools.internal_error import REPRODUCER, Reproducer
 
@@ -36,6 +36,8 @@ class Failure:
     label: str
     error: Exception
     module: ModuleOp
+    pipeline: str
+    """The passes that failed."""
 
     @property
     def text(self) -> str:
@@ -43,7 +45,7 @@ class Failure:
 
     def write_reproducer(self) -> Path:
         path = Path(tempfile.mkdtemp(prefix="ranvier-segment-")) / REPRODUCER
-        path.write_text(Reproducer(self.module, LOWER).text())
+        path.write_text(Reproducer(self.module, self.pipeline).text())
         return path
 
 
@@ -84,6 +86,7 @@ def failing_segments(
     placed = legal.clone()
     run_passes(placed, placing)
     failures: list[Failure] = []
+    pipeline = ",".join(str(step.pipeline_pass_spec()) for step in lowering)
     for segment in segments_of(placed):
         if segment.on_host:
             continue
@@ -92,7 +95,7 @@ def failing_segments(
         try:
             run_passes(alone, lowering)
         except Exception as error:  # as above
-            failures.append(Failure(label, error, only_segment(placed, label)))
+            failures.append(Failure(label, error, only_segment(placed, label), pipeline))
     return failures
 
 
