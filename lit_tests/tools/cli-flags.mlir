@@ -2,7 +2,7 @@
 // RUN: ranvier compile %s --print-pipeline -O2 --pipeline compile SaveTemps 2>&1 | filecheck %s --check-prefix=QUIET
 // RUN: ranvier compile %s --print-pipeline --sb_size 60 --static-weights --pipeline Backend 2>&1 | filecheck %s --check-prefix=WARN
 // RUN: ranvier --verbose INFO compile %s --print-pipeline --enable-fast-loading-neuron-binaries | filecheck %s --check-prefix=INFO
-// RUN: not ranvier compile %s --print-pipeline --enable-saturate-infinity 2>&1 | filecheck %s --check-prefix=REFUSED
+// RUN: ranvier compile %s --print-pipeline --enable-saturate-infinity | filecheck %s --check-prefix=SATURATE
 // RUN: not ranvier compile %s --frobnicate 2>&1 | filecheck %s --check-prefix=USAGE
 
 // Flags that mean something are mapped.
@@ -19,6 +19,6 @@
 
 // INFO:         INFO {{[0-9]+}} [ranvier]: --enable-fast-loading-neuron-binaries: a NEFF of ranvier is never compressed
 
-// REFUSED:      ERROR {{[0-9]+}} [ranvier]: --enable-saturate-infinity is not available{{.*}}[RV0114]
+// SATURATE:     saturate-infinity
 
 // USAGE:        unrecognized arguments: --frobnicate

@@ -11,7 +11,7 @@
 // TARGET-NOT: Traceback
 // TARGET:     ranvier-opt: unknown target 'inf9'; installed targets: inf1, inf2 {{.*}}[RV0115]
 // OPTION-NOT: Traceback
-// OPTION:     ranvier-opt: segment takes {{.*}} fallback host or error, got 1 and maybe {{.*}}[RV0114]
+// OPTION:     ranvier-opt: bad options of segment: fallback=maybe: host or error {{.*}}[RV0114]
 // FILE-NOT:   Traceback
 // FILE:       ranvier-opt: {{.*}}opt-invalid.mlir.missing: No such file or directory
 // TRACE:      Traceback

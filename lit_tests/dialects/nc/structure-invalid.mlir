@@ -82,7 +82,7 @@ nc.program @p on "inf2" {
 
 // -----
 
-// CHECK: the machine has no i64; it has f32, bf16, f16, i32, i8, ui8
+// CHECK: the machine has no i64; it has f32, bf16, f16, i32, i16, i8, ui8
 nc.program @p on "inf2" {
   nc.core 0 {
     %t = nc.alloc : !nc.sbuf<12x4xi64>
