@@ -54,7 +54,7 @@ class Placing:
 
     def segment_options(self) -> str:
         options = f"minimum-size={self.minimum_size} fallback={self.fallback}"
-        if self.single_fusion_ratio_threshold < 1:
+        if self.single_fusion_ratio_threshold != 1:
             options += f" single-fusion-ratio-threshold={self.single_fusion_ratio_threshold:g}"
         return options + (" weigh-transfers=true" if self.weigh_transfers else "")
 

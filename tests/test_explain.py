@@ -197,7 +197,7 @@ def test_a_segment_that_fails_goes_back_to_the_host(
     assert "segment seg1 failed to lower (IndexError: tile 7 of 4)" in caplog.text
     reproducer = Path(caplog.text.partition("reproducer: ")[2].split()[0])
     assert "nn.softmax" in reproducer.read_text()
-    assert "RUN: ranvier-opt %s -p lower-nn-to-nc,allocate,schedule" in reproducer.read_text()
+    assert "RUN: ranvier-opt %s -p lower-nn-to-nc,double-buffer,allocate,schedule" in reproducer.read_text()
     shutil.rmtree(reproducer.parent)
     x = np.random.default_rng(1).standard_normal((8, 8), np.float32)
     weight = numpy_helper.to_array(model().graph.initializer[0])

@@ -93,7 +93,7 @@ MATRICES = (floats(7, 7), floats(7))
 Sample = tuple[Callable[..., Operation], tuple[Array, ...]]
 SAMPLES: dict[str, Sample] = {
     "relu": (nn.ReluOp, (X,)),
-    "relu of integers": (nn.ReluOp, (np.arange(-2, 3),)),
+    "relu of integers": (nn.ReluOp, (np.arange(-2, 3, dtype=np.int32),)),
     "clamp": (lambda x: nn.ClampOp(x, low=-0.5, high=0.5), (X,)),
     "clamp above": (lambda x: nn.ClampOp(x, high=0.5), (X,)),
     "silu": (nn.SiluOp, (X,)),
@@ -220,6 +220,10 @@ SAMPLES: dict[str, Sample] = {
     "gemm plain": (
         lambda *v: nn.GemmOp(*v, alpha=1.0, beta=1.0, transpose_lhs=False, transpose_rhs=False),
         (floats(2, 3), floats(3, 4)),
+    ),
+    "einsum": (
+        lambda *v: nn.EinsumOp(*v, equation="iij,jk,k->ik"),
+        (floats(3, 3, 4), floats(4, 5), floats(5)),
     ),
     "gather": (
         lambda x: nn.GatherOp(x, constant([[4, 5, -6], [0, 2, 4]], np.int64), axis=1),

@@ -141,7 +141,7 @@ class Options:
             *([f"--rules-sha256={sha256(self.rules.encode()).hexdigest()}"] if self.rules else []),
             *(
                 [f"--single-fusion-ratio-threshold={self.single_fusion_ratio_threshold:g}"]
-                if self.single_fusion_ratio_threshold < 1
+                if self.single_fusion_ratio_threshold != 1
                 else []
             ),
             *(["--weigh-transfers"] if self.weigh_transfers else []),
