@@ -221,6 +221,10 @@ SAMPLES: dict[str, Sample] = {
         lambda *v: nn.GemmOp(*v, alpha=1.0, beta=1.0, transpose_lhs=False, transpose_rhs=False),
         (floats(2, 3), floats(3, 4)),
     ),
+    "einsum": (
+        lambda *v: nn.EinsumOp(*v, equation="iij,jk,k->ik"),
+        (floats(3, 3, 4), floats(4, 5), floats(5)),
+    ),
     "gather": (
         lambda x: nn.GatherOp(x, constant([[4, 5, -6], [0, 2, 4]], np.int64), axis=1),
         (X,),
