@@ -66,8 +66,8 @@ def legal_pipeline(
     kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
     marked = f"apply-rules{{text={quoted(rules)}}}," if rules.strip() else ""
     return (
-        f"{CLEAN},{marked}legalize{{target={target}}},cast-bf16{{mode={mode}{kept}}},"
-        "simplify-shapes"
+        f"{CLEAN},{marked}legalize{{target={target}}},merge-products,"
+        f"cast-bf16{{mode={mode}{kept}}},simplify-shapes"
     )
 
 

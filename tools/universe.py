@@ -24,6 +24,7 @@ PASSES = {
     "fold-batch-norm": "ranvier.passes.fold_batch_norm:FoldBatchNormPass",
     "apply-rules": "ranvier.passes.apply_rules:ApplyRulesPass",
     "legalize": "ranvier.passes.legalize:LegalizePass",
+    "merge-products": "ranvier.passes.merge_products:MergeProductsPass",
     "cast-bf16": "ranvier.passes.cast_bf16:CastBf16Pass",
     "segment": "ranvier.passes.segment:SegmentPass",
     "saturate-infinity": "ranvier.passes.saturate_infinity:SaturateInfinityPass",

@@ -11,6 +11,7 @@ turn, is short, and fits twice; `allocate` gives the halves different places.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, i64
@@ -28,6 +29,9 @@ SHORTEST = 8
 """Turns of a loop that is doubled: fewer gain less than their text costs."""
 LONGEST = 24
 """Ops of a body that is written twice."""
+TEXT = 2900
+"""Ops that doubling may bring a core to. One that is longer grows by an eighth at most: loops with
+the most turns are doubled first."""
 SHARE = 3 / 4
 """Of SBUF, that buffers around a doubled loop may take; the rest is lost between them."""
 
@@ -48,8 +52,36 @@ def double_buffer(program: nc.ProgramOp) -> None:
     """Double the streaming loops of every core. Raises PassFailedException without a machine."""
     room = int(machine_of(program).sbuf_bytes * SHARE)
     for core in program.cores:
+        found: list[Streaming] = []
         for loop, around in loops_of(core):
-            _visit(loop, 0, around + sum(map(_bytes, loop.body.walk())), room)
+            taken = around + sum(map(_bytes, loop.body.walk()))
+            found.extend(_streaming(loop, (), taken, room))
+        growth = growth_of(sum(1 for _ in core.walk()))
+        # Of equals the first ones: sorting is stable.
+        for streaming in sorted(found, key=lambda it: -it.turns):
+            if (growth := growth - streaming.ops) < 0:
+                break
+            _double(streaming.loop, streaming.depth)
+
+
+def growth_of(ops: int) -> int:
+    """How many ops doubling may add to a core of so many."""
+    return max(TEXT - ops, 0) if ops <= TEXT else ops // 8
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """A loop that may be doubled, and its depth."""
+
+    loop: nc.LoopOp
+    depth: int
+    turns: int
+    """Of the loop, over all turns of those around it."""
+
+    @property
+    def ops(self) -> int:
+        """How many ops doubling adds: the body again, and once more for an odd turn."""
+        return (1 + self.loop.trips % 2) * sum(1 for _ in self.loop.body.walk())
 
 
 def loops_of(core: nc.CoreOp) -> list[tuple[nc.LoopOp, int]]:
@@ -68,18 +100,18 @@ def loops_of(core: nc.CoreOp) -> list[tuple[nc.LoopOp, int]]:
     return found
 
 
-def _visit(loop: nc.LoopOp, depth: int, taken: int, room: int) -> bool:
-    """Double the innermost loops that stream; all buffers in and around them take `taken` bytes.
+def _streaming(loop: nc.LoopOp, around: tuple[int, ...], taken: int, room: int) -> list[Streaming]:
+    """The innermost loops that stream; all buffers in and around them take `taken` bytes.
 
-    Returns whether one was doubled: the loops around it then overlap well enough.
+    Loops around such a one overlap well enough.
     """
+    trips = (*around, loop.trips)
     inner = [op for op in loop.body.block.ops if isinstance(op, nc.LoopOp)]
-    if any([_visit(op, depth + 1, taken, room) for op in inner]):
-        return True
+    if found := [found for op in inner for found in _streaming(op, trips, taken, room)]:
+        return found
     if loop.trips < SHORTEST or not _streams(loop) or not _fits_twice(loop, room - taken):
-        return False
-    _double(loop, depth)
-    return True
+        return []
+    return [Streaming(loop, len(around), prod(trips))]
 
 
 def _streams(loop: nc.LoopOp) -> bool:
