@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if names is None:
         raise CallerError(
             Code.MODEL_UNSUPPORTED,
-            f"models of {arguments.framework} are not readable; readable: "
+            f"the operators of {arguments.framework} are not listed; listed are those of: "
             f"{', '.join(known()['frameworks'])}",
         )
     for name in names:
