@@ -1,0 +1,1 @@
+"""What ranvier needs to work with MXNet where it is installed."""
