@@ -45,11 +45,11 @@ def test_list_operators_prints_one_a_line_sorted(
     assert done.stdout.splitlines() == sorted(forms)
 
 
-def test_list_operators_says_what_is_readable(tmp_path: Path) -> None:
+def test_list_operators_says_what_is_listed(tmp_path: Path) -> None:
     assert ranvier("list-operators", cwd=tmp_path).returncode == 2
     done = ranvier("list-operators", "--framework", "XLA", cwd=tmp_path)
     assert done.returncode == 1
-    assert "readable: ONNX" in done.stderr
+    assert "listed are those of: ONNX" in done.stderr
 
 
 # -- Python, and unusual models ---------------------------------------------------------------
