@@ -27,8 +27,8 @@ class Mode:
 
 
 MODES = {
-    "rnn_relu": Mode((0,), nn.RnnOp, {"activation": "relu"}),
-    "rnn_tanh": Mode((0,), nn.RnnOp, {"activation": "tanh"}),
+    "rnn_relu": Mode((0,), nn.RnnOp, {"activations": "relu"}),
+    "rnn_tanh": Mode((0,), nn.RnnOp, {"activations": "tanh"}),
     "lstm": Mode((0, 3, 1, 2), nn.LstmOp, {}),
     "gru": Mode((1, 0, 2), nn.GruOp, {"reset_after": True}),
 }

@@ -26,8 +26,8 @@ class Layer:
 LAYERS = {
     "lstm": Layer(nn.LstmOp, (0, 3, 1, 2), {}),
     "gru": Layer(nn.GruOp, (1, 0, 2), {"reset_after": True}),
-    "rnn_tanh": Layer(nn.RnnOp, (0,), {"activation": "tanh"}),
-    "rnn_relu": Layer(nn.RnnOp, (0,), {"activation": "relu"}),
+    "rnn_tanh": Layer(nn.RnnOp, (0,), {"activations": "tanh"}),
+    "rnn_relu": Layer(nn.RnnOp, (0,), {"activations": "relu"}),
 }
 
 
