@@ -20,6 +20,7 @@ test: lint lit unit demo-test frameworks
 test-full: test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks/test_torch_*.py tests/torch_opinfo
 	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "slow"
 
 # The types of the bridges are those of the frameworks, so pyright looks where these are.
@@ -34,9 +35,9 @@ lit: $(VENV)/test.stamp
 unit: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests -n 2 -m "not slow"
 
-# Not collected unless it is named, because it needs torch.
+# Not collected unless it is named, because it needs torch. The whole torch bridge is in test-full.
 frameworks: $(FRAMEWORKS)/stamp
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow"
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow" --ignore-glob='*/test_torch_*.py'
 	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "not slow"
 	$(FRAMEWORKS)/bin/python -m pytest tests/mxnet
 
