@@ -75,6 +75,7 @@ def compiled_with(flags: list[str], model: Path, neff: Path) -> ranvier.Program:
     return ranvier.load(neff)
 
 
+@pytest.mark.slow
 def test_fewer_casts_give_smaller_errors(
     models: Models, words: dict[str, Array], exact: Array, tmp_path: Path
 ) -> None:
