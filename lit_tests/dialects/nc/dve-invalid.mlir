@@ -59,3 +59,54 @@ nc.program @p on "inf2" {
     nc.copy dst = %d[0][1:64] src = %t[0:1][0][1:64]
   }
 }
+
+// -----
+
+// CHECK: nc.tensor_tensor: only the vector engine works on bits, got pool
+nc.program @p on "inf2" {
+  nc.core 0 {
+    %t = nc.alloc : !nc.sbuf<128x64xi32>
+    nc.tensor_tensor dst = %t[0:128][0][1:64] lhs = %t[0:128][0][1:64] rhs = %t[0:128][0][1:64] {engine = "pool", op = "bitwise_or"}
+  }
+}
+
+// -----
+
+// CHECK: nc.tensor_tensor: bit patterns are of one integer type, got
+nc.program @p on "inf2" {
+  nc.core 0 {
+    %t = nc.alloc : !nc.sbuf<128x64xi32>
+    %f = nc.alloc : !nc.sbuf<128x64xf32>
+    nc.tensor_tensor dst = %t[0:128][0][1:64] lhs = %t[0:128][0][1:64] rhs = %f[0:128][0][1:64] {op = "bitwise_or"}
+  }
+}
+
+// -----
+
+// CHECK: nc.tensor_scalar: bit patterns and numbers do not mix, got op add
+nc.program @p on "inf2" {
+  nc.core 0 {
+    %t = nc.alloc : !nc.sbuf<128x64xi32>
+    nc.tensor_scalar dst = %t[0:128][0][1:64] src = %t[0:128][0][1:64] {op0 = "bitwise_and", op1 = "add", scalar0 = 1.0 : f64, scalar1 = 1.0 : f64}
+  }
+}
+
+// -----
+
+// CHECK: nc.tensor_scalar: 0.5 is no bit pattern of 32 bits
+nc.program @p on "inf2" {
+  nc.core 0 {
+    %t = nc.alloc : !nc.sbuf<128x64xi32>
+    nc.tensor_scalar dst = %t[0:128][0][1:64] src = %t[0:128][0][1:64] {op0 = "bitwise_and", scalar0 = 0.5 : f64}
+  }
+}
+
+// -----
+
+// CHECK: nc.tensor_tensor op on i32 is one of add, subtract, mult, got max
+nc.program @p on "inf2" {
+  nc.core 0 {
+    %t = nc.alloc : !nc.sbuf<128x64xi32>
+    nc.tensor_tensor dst = %t[0:128][0][1:64] lhs = %t[0:128][0][1:64] rhs = %t[0:128][0][1:64] {engine = "pool", op = "max"}
+  }
+}

@@ -59,3 +59,41 @@ func.func @main(%c: tensor<16x64xi1>, %x: tensor<16x64xf32>, %y: tensor<16x64xf3
   %0 = nn.select %c, %x, %y : tensor<16x64xi1>, tensor<16x64xf32>, tensor<16x64xf32> -> tensor<16x64xf32>
   func.return %0 : tensor<16x64xf32>
 }
+
+// -----
+
+// i32 is added exactly: by the engine that has integers.
+// CHECK-LABEL: nc.core 0
+// CHECK:       nc.tensor_tensor {{.*}} {engine = "pool", op = "add"}
+// CHECK-NOT:   nc.tensor_tensor
+func.func @main(%x: tensor<100x64xi32>, %y: tensor<100x64xi32>) -> tensor<100x64xi32> {
+  %0 = nn.add %x, %y : tensor<100x64xi32>
+  func.return %0 : tensor<100x64xi32>
+}
+
+// -----
+
+// A core without that engine adds halves, whose sums f32 holds, and carries.
+// CHECK-LABEL: nc.core 0
+// CHECK-NOT:   pool
+// CHECK:       nc.tensor_scalar {{.*}} {op0 = "bitwise_and", scalar0 = 6.553500e+04 : f64}
+// CHECK:       nc.tensor_tensor {{.*}} {op = "add"}
+// CHECK:       nc.tensor_scalar {{.*}} {op0 = "logical_shift_right", scalar0 = 1.600000e+01 : f64}
+// CHECK:       nc.tensor_tensor {{.*}} {op = "bitwise_or"}
+builtin.module attributes {ranvier.target = "inf1"} {
+  func.func @main(%x: tensor<100x64xi32>, %y: tensor<100x64xi32>) -> tensor<100x64xi32> {
+    %0 = nn.add %x, %y : tensor<100x64xi32>
+    func.return %0 : tensor<100x64xi32>
+  }
+}
+
+// -----
+
+// i32 that are equal in f32 differ in a bit.
+// CHECK-LABEL: nc.core 0
+// CHECK:       nc.tensor_tensor {{.*}} {op = "bitwise_xor"}
+// CHECK-NEXT:  nc.tensor_scalar {{.*}} {op0 = "is_equal", scalar0 = 0.000000e+00 : f64}
+func.func @main(%x: tensor<100x64xi32>, %y: tensor<100x64xi32>) -> tensor<100x64xi1> {
+  %0 = nn.equal %x, %y : tensor<100x64xi32>, tensor<100x64xi32> -> tensor<100x64xi1>
+  func.return %0 : tensor<100x64xi1>
+}

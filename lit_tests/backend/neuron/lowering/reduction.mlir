@@ -37,3 +37,14 @@ func.func @main(%x: tensor<128x64xf32>) -> tensor<f32> {
   %0 = nn.reduce_sum %x {axes = array<i64: 0, 1>, keepdims = false} : tensor<128x64xf32> -> tensor<f32>
   func.return %0 : tensor<f32>
 }
+
+// -----
+
+// Sums of i32: three limbs, whose sums f32 holds, put together in integers.
+// CHECK-LABEL: nc.core 0
+// CHECK-COUNT-3: nc.reduce {{.*}} {axes = 1 : i64, op = "add"}
+// CHECK:         nc.tensor_tensor {{.*}} {engine = "pool", op = "add"}
+func.func @main(%x: tensor<100x64xi32>) -> tensor<100xi32> {
+  %0 = nn.reduce_sum %x {axes = array<i64: 1>, keepdims = false} : tensor<100x64xi32> -> tensor<100xi32>
+  func.return %0 : tensor<100xi32>
+}
