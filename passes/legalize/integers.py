@@ -330,8 +330,6 @@ RULES: dict[type[Operation], Rule] = {
     nn.SignOp: lambda op, operands: (-1, 1),
     nn.ReluOp: rectified,
     nn.ReduceSumOp: summed,
-    nn.ArgMaxOp: position,
-    nn.ArgMinOp: position,
     nn.CumSumOp: running,
     nn.ScatterElementsOp: scattered,
     nn.ScatterNdOp: scattered,
