@@ -25,7 +25,6 @@ from ranvier.dialects.nn.types import (
     element_of,
     is_float,
     shape_of,
-    type_of,
 )
 from ranvier.importers.builder import ModuleBuilder
 from ranvier.importers.torch.types import element_of_dtype, tensor_type
@@ -196,10 +195,6 @@ class Call:
 
     def is_float(self, name: str = "self") -> bool:
         return is_float(element_of(self.tensor(name)))
-
-    def same_type(self, value: SSAValue) -> bool:
-        """Whether a value has the type of the result."""
-        return type_of(value) == self.type()
 
     def refuse(self, reason: str) -> NoReturn:
         raise NotInNn(reason)

@@ -88,24 +88,32 @@ class GraphImporter:
         if isinstance(op, OpOverload) and schema_of(op).name in NUMBERS:
             return self.number(node, given[0])
         if isinstance(op, OpOverload) and schema_of(op).name in METADATA:
-            return op(*(self.fake_of(value) for value in given))
+            return op(*(self.fake_of(node, value) for value in given))
+        name = node.kind()
+        if given and isinstance(given[0], list) and name in LISTS:
+            return LISTS[name](*given)
         tensors = any(isinstance(leaf, Variable | Foreign) for leaf in leaves(list(given)))
         if not isinstance(op, OpOverload):
-            if tensors:
-                raise self.fail(node, f"{op} is not imported")
             raise self.fail(node, f"this PyTorch has no op {op}")
         makes = any("Tensor" in str(result.type) for result in schema_of(op).returns)
         if tensors or makes:
             names = [arg.name for arg in schema_of(op).arguments]
             args = [unnumbered(name, value) for name, value in zip(names, given, strict=False)]
             return self.importer.call(op, args, {}, self.place(node))
-        return op(*given)
+        try:
+            return op(*given)
+        except Exception as error:  # an index out of range, a division by zero
+            raise self.fail(node, str(error)) from error
 
-    def fake_of(self, value: Any) -> Any:
-        return value.fake if isinstance(value, Variable) else value
+    def fake_of(self, node: Any, value: Any) -> Any:
+        if isinstance(value, Foreign) and value.fake is None:
+            raise self.fail(node, f"what follows depends on the type of '{value.name}', not in nn")
+        return value.fake if isinstance(value, Variable | Foreign) else value
 
     def number(self, node: Any, value: Any) -> Any:
         """A number of a tensor, which the model must fix."""
+        if isinstance(value, Foreign):
+            raise self.fail(node, f"what follows depends on '{value.name}', which is not in nn")
         if not isinstance(value, Variable):
             return value
         read = value.read(self.importer.builder.append)
@@ -165,6 +173,18 @@ NUMBERS = {
 METADATA = {
     f"aten::{name}" for name in ("size", "dim", "numel", "stride", "is_floating_point", "len")
 } | {"aten::is_complex", "prim::dtype", "prim::device", "aten::is_contiguous"}
+
+
+LISTS: dict[str, Callable[..., Any]] = {
+    "aten::add": lambda items, others: items + others,
+    "aten::add_": lambda items, others: items.extend(others) or items,
+    "aten::extend": lambda items, others: items.extend(others),
+    "aten::insert": lambda items, place, item: items.insert(place, item),
+    "aten::list": list,
+    "aten::pop": lambda items, place: items.pop(place),
+    "aten::slice": lambda items, start, end, step: items[start:end:step],
+}
+"""Ops on lists, whatever the lists hold."""
 
 
 def constant(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
@@ -245,10 +265,6 @@ def dictionary(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[
     return [dict(zip(given[::2], given[1::2], strict=True))]
 
 
-def type_of(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
-    return [run.fake_of(given[0]).dtype]
-
-
 STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any]]] = {
     "prim::Constant": constant,
     "prim::GetAttr": attribute,
@@ -257,6 +273,7 @@ STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any
     "prim::ImplicitTensorToNum": lambda run, node, given: [run.number(node, given[0])],
     "prim::If": branch,
     "prim::Loop": loop,
+    "prim::dtype": lambda run, node, given: [run.fake_of(node, given[0]).dtype],
     "prim::RaiseException": raised,
     "prim::ListConstruct": lambda run, node, given: [list(given)],
     "prim::TupleConstruct": lambda run, node, given: [tuple(given)],
@@ -267,14 +284,11 @@ STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any
     "prim::unchecked_cast": lambda run, node, given: given,
     "prim::unchecked_unwrap_optional": lambda run, node, given: given,
     "prim::Uninitialized": lambda run, node, given: [None],
-    "prim::dtype": lambda run, node, given: [run.fake_of(given[0]).dtype],
     "prim::device": lambda run, node, given: [torch.device("cpu")],
     "aten::__is__": lambda run, node, given: [given[0] is given[1]],
     "aten::__isnot__": lambda run, node, given: [given[0] is not given[1]],
     "aten::__getitem__": lambda run, node, given: [given[0][given[1]]],
-    "aten::len": lambda run, node, given: [
-        given[0].fake.shape[0] if isinstance(given[0], Variable) else len(given[0])
-    ],
+    "aten::len": lambda run, node, given: [len(run.fake_of(node, given[0]))],
     "aten::append": lambda run, node, given: [given[0].append(given[1]) or given[0]],
     "aten::warn": lambda run, node, given: [],
     "aten::format": lambda run, node, given: [str(given[0])],

@@ -283,6 +283,9 @@ def test_scripts_run_what_shapes_decide() -> None:
             parts.append(y)
         while len(parts) < 6:
             parts.append(x)
+        parts = parts[1:]
+        parts += [x, y]
+        parts.pop()
         return torch.cat(parts, 1), y[:, -1]
 
     given = [torch.randn(3, 4), torch.randn(3, 4)]
@@ -296,6 +299,16 @@ def test_a_branch_on_values_is_refused_with_its_line() -> None:
         return -x
 
     with pytest.raises(ModelImportError, match=r"test_import_torch\.py:\d+.*value of a tensor"):
+        scripted(function, [torch.ones(2)])
+
+
+def test_a_branch_on_what_is_not_in_nn_is_refused() -> None:
+    def function(x: Tensor) -> Tensor:
+        if bool(torch.nonzero(x).sum() > 0):
+            return x
+        return -x
+
+    with pytest.raises(ModelImportError, match="which is not in nn"):
         scripted(function, [torch.ones(2)])
 
 

@@ -221,7 +221,10 @@ class Packed(nn.Module):
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("use", ["padded", "states"])
 @pytest.mark.parametrize("is_sorted", [True, False])
-@pytest.mark.parametrize("settings", [{}, {"bidirectional": True, "num_layers": 2}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, pytest.param({"bidirectional": True, "num_layers": 2}, marks=pytest.mark.slow)],
+)
 def test_packed_sequences_of_the_guide(
     kind: type[nn.LSTM | nn.GRU], use: str, is_sorted: bool, settings: dict[str, Any]
 ) -> None:
