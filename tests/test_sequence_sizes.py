@@ -137,9 +137,7 @@ MASKS: dict[str, dict[str, Any]] = {
 }
 QUICK = [(mask, 33) for mask in MASKS] + [("causal", 128)]
 ATTENTION = [
-    pytest.param(
-        mask, tokens, heads, marks=[] if (mask, tokens) in QUICK else [pytest.mark.slow]
-    )
+    pytest.param(mask, tokens, heads, marks=[] if (mask, tokens) in QUICK else [pytest.mark.slow])
     for mask in MASKS
     for tokens in (33, 128, 512, 1024)
     for heads in ((2, 2), (4, 2), (3, 1))
