@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import NodeProto, helper
 from onnx_models import Array, model
 from samples.machine import compiled, ran
-from xdsl.dialects.builtin import FunctionType, ModuleOp, bf16, f16, f32
+from xdsl.dialects.builtin import FunctionType, ModuleOp, bf16, f16, f32, i32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import SSAValue
 
@@ -242,3 +243,53 @@ def test_the_option_reaches_the_pipeline() -> None:
         ("fp32-cast-matmult", "no-fast-relayout"),
     ):
         assert "lower-nn-to-nc{relayout=exact}" in Options(fast_math=keywords).pipeline()
+
+
+def turned(shape: tuple[int, ...], permutation: tuple[int, ...], dtype: str) -> ModuleOp:
+    """A transpose that is a result, and one whose reshape is one."""
+    element = {"f32": f32, "bf16": bf16, "f16": f16, "i32": i32}[dtype]
+    main = FuncOp("main", ([tensor(shape, element)], []))
+    first = nn.TransposeOp(main.body.block.args[0], permutation=permutation)
+    flat = nn.ReshapeOp(first, shape=(size_of(first.result),))
+    main.body.block.add_ops([first, flat, ReturnOp(first.result, flat.result)])
+    types = [first.result.type, flat.result.type]
+    main.function_type = FunctionType.from_lists(list(main.function_type.inputs), types)
+    return ModuleOp([main])
+
+
+@pytest.mark.parametrize("relayout", ["fast", "exact"])
+@pytest.mark.parametrize(
+    ("shape", "permutation", "dtype"),
+    [
+        ((200, 300), (1, 0), "bf16"),
+        ((129, 1), (1, 0), "f32"),
+        ((3, 130, 5, 64), (0, 3, 1, 2), "f16"),
+        ((2, 65, 7, 9), (0, 2, 3, 1), "f32"),
+        ((5, 4, 3, 2, 6), (4, 0, 3, 1, 2), "bf16"),
+        ((257, 1030), (1, 0), "f32"),
+        ((40, 50), (1, 0), "i32"),
+    ],
+)
+def test_a_transpose_moves_every_element(
+    shape: tuple[int, ...], permutation: tuple[int, ...], dtype: str, relayout: str
+) -> None:
+    module = turned(shape, permutation, dtype)
+    run_pipeline(module, default_pipeline("inf2", mode="none", relayout=relayout))
+    by_array = any(isinstance(op, nc.TransposeOp) for op in module.walk())
+    assert not by_array or (relayout == "fast" and dtype != "i32")
+    assert by_array or relayout == "exact" or dtype == "i32" or 1 in shape or shape[-1] < 10
+    kind = {"f32": np.float32, "bf16": ml_dtypes.bfloat16, "f16": np.float16, "i32": np.int32}
+    x = (np.random.default_rng(0).standard_normal(shape) * 100).astype(kind[dtype])
+    wanted = x.transpose(permutation)
+    first, flat = ran(module, {"arg0": x})
+    assert first.tobytes() == wanted.tobytes()
+    assert flat.tobytes() == wanted.tobytes()
+
+
+def test_an_exact_transpose_keeps_the_payloads_of_nans() -> None:
+    module = turned((256, 384), (1, 0), "bf16")
+    run_pipeline(module, default_pipeline("inf2", mode="none", relayout="exact"))
+    bits = np.random.default_rng(0).integers(0, 1 << 16, (256, 384)).astype(np.uint16)
+    bits[::7] |= 0x7F81  # NaNs of many payloads, signalling ones among them
+    first, _ = ran(module, {"arg0": bits.view(ml_dtypes.bfloat16)})
+    assert first.view(np.uint16).tobytes() == bits.T.tobytes()

@@ -22,7 +22,7 @@ from ranvier.backend.neuron.lowering.context import Context, WeightTable, machin
 from ranvier.backend.neuron.lowering.emitter import ZERO, Emitter, Ref
 from ranvier.backend.neuron.lowering.registry import lowerings, why_unsupported
 from ranvier.backend.neuron.lowering.relayout import Relayout
-from ranvier.backend.neuron.lowering.views import View, copy_view
+from ranvier.backend.neuron.lowering.views import View
 from ranvier.dialects import graph, nc
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
@@ -183,7 +183,7 @@ class _SegmentLowering:
         for output in outputs:
             view = context.view(output.value)
             if view != output.view:
-                copy_view(context.e, output.view, view)
+                context.move(output.view, view)
         inner = results_of(group)
         for transfer in self.transfers:
             if transfer.operand not in inner:
@@ -191,7 +191,7 @@ class _SegmentLowering:
             view = context.view(inner[transfer.operand])
             if not view.contiguous:
                 home = View.whole(context.e.dram(view.size, view.element), view.shape)
-                copy_view(context.e, home, view)
+                context.move(home, view)
                 view = home
             context.e.emit(
                 nc.SendOp,

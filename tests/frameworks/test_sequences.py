@@ -41,7 +41,7 @@ def test_a_sequence_model_runs_on_the_machine_alone(
     (actual,) = program.run(models.inputs(name, 1)).values()
     expected = models.expected(name, exporter, 1)
     assert actual.shape == expected.shape
-    assert relative_error(other, actual) > 0.3
+    assert relative_error(other, actual) > 0.1  # ten times what rounding does
     assert relative_error(actual, expected) < TIMES_TORCH * models.bf16_error(name)
     work = multiply_accumulates(models.file(name, exporter), models.inputs(name, 1))
     assert program.runner.counters.macs == work

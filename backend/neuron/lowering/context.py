@@ -10,7 +10,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.emitter import Emitter
-from ranvier.backend.neuron.lowering.relayout import Relayout
+from ranvier.backend.neuron.lowering.relayout import Relayout, copy_relaid
 from ranvier.backend.neuron.lowering.views import View, copy_view
 from ranvier.dialects import nc, nn
 from ranvier.dialects.interfaces import Array
@@ -179,10 +179,16 @@ class Context:
         probe = build(nn.LoadWeightOp(name, type).result)[-1].results[0]
         return self.weight(derived, shape_of(probe), element_of(probe))
 
+    def move(self, dst: View, src: View) -> None:
+        """Copy inside DRAM; a transpose goes through the array where it may and that is faster."""
+        fast = self.relayout is Relayout.FAST
+        if not (fast and copy_relaid(self.e, dst, src, self.machine)):
+            copy_view(self.e, dst, src)
+
     def copied(self, view: View) -> View:
         """A row-major copy of a view."""
         home = View.whole(self.e.dram(max(1, view.size), view.element), view.shape)
-        copy_view(self.e, home, view)
+        self.move(home, view)
         return home
 
     def splat(self, value: float, element: Attribute) -> View:

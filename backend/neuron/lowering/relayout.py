@@ -6,6 +6,7 @@ spreads over its block. `Relayout.EXACT` moves bytes instead, whatever it costs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,8 +14,16 @@ from xdsl.dialects.builtin import bf16, f16, f32
 
 from ranvier.backend.neuron.cost import ACCESS_CYCLES, BURST_BYTES, MIN_II
 from ranvier.backend.neuron.limits import Machine
-from ranvier.backend.neuron.lowering.emitter import Affine, Emitter, OnChip, Ref, Tile
-from ranvier.backend.neuron.lowering.views import View
+from ranvier.backend.neuron.lowering.emitter import (
+    ZERO,
+    Affine,
+    Emitter,
+    OnChip,
+    Ref,
+    Tile,
+    merged,
+)
+from ranvier.backend.neuron.lowering.views import View, merge_jointly
 from ranvier.dialects import nc
 from ranvier.dialects.nc.types import PARTITIONS, PSUM_BANK_BYTES, element_dtype
 
@@ -98,7 +107,8 @@ def _transpose(
 ) -> None:
     """Transpose some blocks of `height` columns; as many at once as a bank holds."""
     width = tile.partitions
-    at_once = next(n for n in (4, 3, 2, 1) if blocks % n == 0 and n * width * 4 <= PSUM_BANK_BYTES)
+    held = (n for n in range(BLOCKS, 0, -1) if n * width * 4 <= PSUM_BANK_BYTES)
+    at_once = next(n for n in held if blocks % n == 0)
     for group in e.tiles(blocks, at_once):
         psum = e.psum(height, group.size * width, f32)
         for block in e.tiles(group.size, 1):
@@ -111,3 +121,73 @@ def _transpose(
         target = into.rows(0, height, group.start * rows + first, ((rows, group.size), (1, width)))
         fields: dict[str, object] = {"func": "copy", "scale": 1.0}
         e.emit(nc.ActivationOp, fields=fields, dst=target, src=psum.ref())
+
+
+OUTER = 2
+"""Loops around those over the tiles of a plane: deeper ones would be written out."""
+TURNED = 512
+"""Contiguous elements of the source that are turned at once: the blocks of one bank."""
+
+
+def copy_relaid(e: Emitter, dst: View, src: View, machine: Machine) -> bool:
+    """Copy inside DRAM through the array, if that is a transpose which it does faster.
+
+    Returns whether it did; otherwise nothing was emitted.
+    """
+    sizes, (into, out) = merge_jointly(src.shape, (dst.strides, src.strides))
+    target, source = (
+        View(view.buffer, sizes, strides, view.offset)
+        for view, strides in ((dst, into), (src, out))
+    )
+    if 1 not in into or 1 not in out or into.index(1) == out.index(1):
+        return False
+    row, column = into.index(1), out.index(1)
+    plane = sizes[row], sizes[column]
+    others = [d for d in range(len(sizes)) if d not in (row, column)]
+    fits = target.element == source.element and 0 not in (*into, *out) and len(others) <= OUTER
+    if not fits or not array_transposes(source, row, column, plane, machine):
+        return False
+    for starts in _turns(e, sizes, others, [ZERO] * len(sizes)):
+        for rows in e.tiles(sizes[row], PARTITIONS):
+            for columns in e.tiles(sizes[column], TURNED):
+                at = list(starts)
+                at[row], at[column] = rows.start, columns.start
+                _turn_tile(e, target, source, at, (row, rows.size), (column, columns.size))
+    return True
+
+
+def _turns(
+    e: Emitter, sizes: Sequence[int], dims: Sequence[int], starts: list[Affine]
+) -> Iterator[list[Affine]]:
+    """Every index of some dimensions, as loops."""
+    if not dims:
+        yield starts
+        return
+    for tile in e.tiles(sizes[dims[0]], 1):
+        starts[dims[0]] = tile.start
+        yield from _turns(e, sizes, dims[1:], starts)
+
+
+def _turn_tile(
+    e: Emitter,
+    target: View,
+    source: View,
+    at: Sequence[Affine],
+    row: tuple[int, int],
+    column: tuple[int, int],
+) -> None:
+    """One tile in, its transpose out."""
+    (row_dim, rows), (column_dim, columns) = row, column
+    full, rest = divmod(columns, PARTITIONS)
+    turned = e.sbuf(min(columns, PARTITIONS), (full + bool(rest)) * rows, source.element)
+    matrix = Matrix(source, tuple(at), row_dim, column_dim)
+    load_transposed(e, turned, matrix, rows, columns)
+    step = target.strides[column_dim]
+    pieces = [(0, full, PARTITIONS)] if full else []
+    pieces += [(full, 1, rest)] if rest else []
+    for first, blocks, height in pieces:
+        start = target.at(at, []).start + first * PARTITIONS * step
+        dims = ((step, height), (step * PARTITIONS, blocks), (target.strides[row_dim], rows))
+        out = Ref(target.buffer, start, merged(dims))
+        chip = turned.rows(0, height, first * rows, ((1, blocks * rows),))
+        e.emit(nc.DmaOp, dst=out, src=chip)

@@ -10,7 +10,7 @@ from xdsl.ir import Operation
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.context import Context
 from ranvier.backend.neuron.lowering.registry import HELD, Lowering, register
-from ranvier.backend.neuron.lowering.views import View, copy_view, write_padded
+from ranvier.backend.neuron.lowering.views import View, write_padded
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import ints
@@ -88,7 +88,7 @@ class LowerConcat(Lowering[nn.ConcatOp]):
         for part in op.operands:
             shape = shape_of(part)
             starts = [start if d == axis else 0 for d in range(rank)]
-            copy_view(context.e, result.sliced(starts, shape, (1,) * rank), context.view(part))
+            context.move(result.sliced(starts, shape, (1,) * rank), context.view(part))
             start += shape[axis]
 
 
