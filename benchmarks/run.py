@@ -5,6 +5,7 @@ Times of a shared computer are noisy; ratios of paired runs are less so. Nothing
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +16,10 @@ from statistics import median
 
 from ranvier.tools.blas import choose_kernels
 
+THREADS = 2
+"""Of each side."""
+
+os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)
 choose_kernels()
 
 import numpy as np  # noqa: E402
@@ -48,7 +53,7 @@ def paired(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[fl
 
 def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = THREADS
     return onnxruntime.InferenceSession(path, options)
 
 

@@ -1,4 +1,4 @@
-"""Loop nests that run as one product, and instructions that run in halves, beside issue by issue.
+"""Loop nests that run as one product, beside issue by issue.
 
 The oracle is the machine's definition: every issue by itself. Where a nest may run as one, sums
 come in another order, so f32 results agree to a few units of its last place relative to the sum of
@@ -12,10 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from samples import Array
-from samples.records import Bench, issue, places
+from samples.records import Bench
 
 from ranvier.backend.neuron.interpreter import machine as machine_module
-from ranvier.backend.neuron.interpreter.halves import halves
 from ranvier.backend.neuron.interpreter.nests import matmul_nest
 from ranvier.backend.neuron.program import Instruction, Loop, Operand, Record
 from ranvier.dialects import nc
@@ -158,121 +157,3 @@ def test_issues_of_a_nest_are_counted_one_by_one() -> None:
         counted.append((machine.counters.macs, machine.counters.instructions))
     assert counted[0] == counted[1]
     assert counted[0][0] == TAPS * K * M * 72
-
-
-# -- Halves -----------------------------------------------------------------------------------
-
-ROWS, COLUMNS = 101, 700
-"""Large enough for two threads, and odd."""
-WHOLE = Access(0, ROWS, 0, (), ((1, COLUMNS),))
-ONE_EACH = Access(0, ROWS, 0, (), ((1, 1),))
-
-
-def both_ways(monkeypatch: pytest.MonkeyPatch, run: object) -> tuple[list[Array], list[Array]]:
-    """Results with and without the second thread."""
-    assert callable(run)
-    threaded = run()
-    monkeypatch.setattr(machine_module, "helper", lambda: None)
-    return threaded, run()
-
-
-@pytest.mark.parametrize("element", ["bf16", "f32", "i32"])
-def test_lanes_in_halves_keep_every_bit(monkeypatch: pytest.MonkeyPatch, element: str) -> None:
-    a, b = values(0, (ROWS, COLUMNS), "f32"), values(1, (ROWS, COLUMNS), element)
-    bias = values(2, (ROWS, 1), "f32")
-    out = np.zeros((ROWS, COLUMNS), ELEMENTS[element][1])
-
-    def run() -> list[Array]:
-        added = {
-            "dst": (Space.SBUF, out, WHOLE),
-            "lhs": (Space.SBUF, a, WHOLE),
-            "rhs": (Space.SBUF, b, WHOLE),
-        }
-        biased = {
-            "dst": (Space.SBUF, out, WHOLE),
-            "src": (Space.PSUM, a[:, :400].copy(), Access(0, ROWS, 0, (), ((1, 400),))),
-            "bias": (Space.SBUF, bias, ONE_EACH),
-        }
-        biased["dst"] = (Space.SBUF, out, Access(0, ROWS, 7, (), ((1, 400),)))
-        return issue(nc.TensorTensorOp, added, op="mult") + issue(
-            nc.ActivationOp, biased, func="relu", scale=1.0
-        )
-
-    threaded, alone = both_ways(monkeypatch, run)
-    assert [array.tobytes() for array in threaded] == [array.tobytes() for array in alone]
-    assert threaded[0].any()
-
-
-def operand(space: Space, access: Access, element: str = "f32") -> Operand:
-    return Operand(space, 0, 0, ELEMENTS[element][0], access)
-
-
-def elements(instruction: Instruction, role: str) -> list[tuple[int, int]]:
-    return list(places(instruction.operands[role].access))
-
-
-@pytest.mark.parametrize(
-    ("moving", "dst"),
-    [
-        (((58, 8), (1, 56)), ((1, 448),)),
-        (((1, 448),), ((1, 448),)),
-        (((1, 1), (58, 7), (2, 5)), ((1, 35),)),
-        (((1, 1),), ((1, 1),)),
-    ],
-)
-@pytest.mark.parametrize("rows", [1, 64, 127])
-def test_halves_of_a_product_write_each_element_once(
-    moving: tuple[tuple[int, int], ...], dst: tuple[tuple[int, int], ...], rows: int
-) -> None:
-    whole = Instruction(
-        nc.MatmulOp,
-        {
-            "dst": operand(Space.PSUM, Access(0, rows, 5, (), dst)),
-            "stationary": operand(Space.SBUF, Access(0, 64, 0, (), ((1, rows),)), "bf16"),
-            "moving": operand(Space.SBUF, Access(0, 64, 3, (), moving), "bf16"),
-        },
-        {"first_at": ()},
-    )
-    pair = halves(whole)
-    if rows == 1 and dst == ((1, 1),):
-        assert pair is None
-        return
-    assert pair is not None
-    written = elements(pair[0], "dst") + elements(pair[1], "dst")
-    assert sorted(written) == sorted(elements(whole, "dst"))
-    for half in pair:
-        rows_of, columns_of = (half.operands[role].access for role in ("stationary", "moving"))
-        target = half.operands["dst"].access
-        assert (target.partitions, target.free_size) == (rows_of.free_size, columns_of.free_size)
-
-
-@pytest.mark.parametrize(
-    ("dram", "cut"),
-    [
-        (((1, 64 * 30),), True),
-        (((900, 64), (1, 30)), True),
-        (((1, 30), (30, 64)), True),
-        (((900, 3), (1, 640)), False),
-    ],
-)
-@pytest.mark.parametrize("to_chip", [True, False])
-def test_halves_of_a_transfer_move_the_same_pairs(
-    dram: tuple[tuple[int, int], ...], cut: bool, to_chip: bool
-) -> None:
-    chip = operand(Space.SBUF, Access(0, 64, 2, (), ((2, 30),)))
-    other = operand(Space.DRAM, Access(0, 0, 5, (), dram))
-    roles = {"dst": chip, "src": other} if to_chip else {"dst": other, "src": chip}
-    whole = Instruction(nc.DmaOp, roles, {"queue": 3})
-
-    def pairs(instruction: Instruction) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        return list(zip(moved(instruction, "dst"), moved(instruction, "src"), strict=True))
-
-    found = halves(whole)
-    assert (found is not None) == cut
-    if found is not None:
-        assert pairs(found[0]) + pairs(found[1]) == pairs(whole)
-
-
-def moved(instruction: Instruction, role: str) -> list[tuple[int, int]]:
-    access = instruction.operands[role].access
-    return list(places(replace(access, partitions=max(1, access.partitions))))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
@@ -77,12 +76,6 @@ class CoreState:
         words = PSUM_BANKS * PSUM_BANK_BYTES // 4
         self.accumulated = np.zeros((QUADRANTS, words), np.bool_)
         """Which words of PSUM the PE wrote last, by quadrant of 32 partitions."""
-
-    def twin(self, workspaces: list[Array]) -> CoreState:
-        """The same core for a second thread, which needs workspaces of its own."""
-        twin = copy(self)
-        twin.workspaces = workspaces
-        return twin
 
     def workspace(self, slot: int, shape: tuple[int, ...]) -> Array:
         """f32 values of a shape; all instructions that use the slot share its memory."""

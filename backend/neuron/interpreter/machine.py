@@ -1,15 +1,14 @@
 """Run decoded programs: cores one after another in pipeline order, instructions in program order.
 
-A loop is Python's loop around bound instructions, so a turn costs no decoding. BLAS runs on one
-thread: small products are several times slower on two that share a busy machine.
+A loop is Python's loop around bound instructions, so a turn costs no decoding.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -29,9 +28,7 @@ from ranvier.backend.neuron.interpreter.core import (
     workspaces,
 )
 from ranvier.backend.neuron.interpreter.faults import MachineFault
-from ranvier.backend.neuron.interpreter.halves import halves
 from ranvier.backend.neuron.interpreter.nests import bind_matmul_nest, matmul_nest
-from ranvier.backend.neuron.interpreter.pair import helper
 from ranvier.backend.neuron.program import CoreProgram, Instruction, Loop, Program, Record
 from ranvier.backend.neuron.program_rules import verify_program
 from ranvier.dialects import nc
@@ -60,11 +57,6 @@ BINDERS: dict[type[nc.InstructionOp], Callable[[CoreState, Instruction], Issue]]
 }
 
 WeightSource = Callable[[str], Array]
-
-LARGE = 1 << 15
-"""Elements of an instruction from which a second thread is worth its hand-over of some 10 us."""
-LARGE_PRODUCT = 1 << 22
-"""The same in multiply-accumulates."""
 
 
 @dataclass
@@ -100,6 +92,15 @@ def controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def threads() -> int:
+    """Threads of one product: one, or what the user asks OpenBLAS for.
+
+    Its threads spin between products, which costs a busy machine several times what it gains.
+    """
+    asked = os.environ.get("OPENBLAS_NUM_THREADS", "1")
+    return max(1, int(asked)) if asked.isdecimal() else 1
+
+
 def work_of(instruction: Instruction) -> Counters:
     """What one issue counts for."""
     if instruction.op is nc.MatmulOp:
@@ -129,8 +130,8 @@ class Machine:
         """Raises NeffProgramError for a program that breaks a rule of the machine.
 
         `exact` issues every instruction by itself, which is the definition. Otherwise a nest of
-        products into one accumulator runs as one product (see `nests`), and large instructions
-        run in halves on two threads; only sums of such a nest can differ, in the last bit of f32.
+        products into one accumulator runs as one product (see `nests`): its sums may differ in the
+        last bit of f32.
         """
         verify_program(program, machine)
         self.program = program
@@ -146,7 +147,6 @@ class Machine:
             CoreState(index, sbuf, psum, spaces, self.channels)
             for index in range(len(program.cores))
         ]
-        self._spaces = workspaces()
         self._bodies: dict[int, Issue] = {}
 
     def run(self, inputs: Sequence[Array], weights: WeightSource) -> list[Array]:
@@ -167,9 +167,7 @@ class Machine:
         self.counters = self.meter.counters
         self.channels.clear()
         outputs: dict[int, Array] = {}
-        second = None if self.exact else helper()
-        apart = nullcontext() if second is None else second.apart()
-        with controller().limit(limits=1, user_api="blas"), np.errstate(all="ignore"), apart:
+        with controller().limit(limits=threads(), user_api="blas"), np.errstate(all="ignore"):
             for index, state in enumerate(self.states):
                 self._prepare(state, self.program.cores[index], inputs, weights, outputs)
                 run_core(index, state)
@@ -219,7 +217,7 @@ class Machine:
             if isinstance(record, Loop):
                 steps.append(self._bind_loop(state, record, depth))
             else:
-                steps.append(self._bind_one(state, record))
+                steps.append(bind(state, record))
                 work.add(work_of(record))
 
         def run() -> None:
@@ -242,26 +240,6 @@ class Machine:
 
         return run
 
-    def _bind_one(self, state: CoreState, instruction: Instruction) -> Issue:
-        """As `bind`; a large instruction on two threads."""
-        if not self.exact and work_of(instruction).elements >= LARGE:
-            both = self._bind_halves(state, instruction, bind)
-            if both is not None:
-                return both
-        return bind(state, instruction)
-
-    def _bind_halves(
-        self,
-        state: CoreState,
-        instruction: Instruction,
-        binder: Callable[[CoreState, Instruction], Issue],
-    ) -> Issue | None:
-        second = helper()
-        if second is None or (pair := halves(instruction)) is None:
-            return None
-        ours, theirs = binder(state, pair[0]), binder(state.twin(self._spaces), pair[1])
-        return lambda: second.run(ours, theirs)
-
     def _bind_nest(self, state: CoreState, loop: Loop, depth: int) -> Issue | None:
         """One function for a loop nest of products that may run as one; None for others."""
         if self.exact or (nest := matmul_nest(loop, depth)) is None:
@@ -269,13 +247,7 @@ class Machine:
         instruction, trips = nest
         work = work_of(instruction).times(prod(trips))
 
-        def bind_nest(state: CoreState, instruction: Instruction) -> Issue:
-            return bind_matmul_nest(state, instruction, trips, depth)
-
-        issue = None
-        if work.macs >= LARGE_PRODUCT:
-            issue = self._bind_halves(state, instruction, bind_nest)
-        issue = issue or bind_nest(state, instruction)
+        issue = bind_matmul_nest(state, instruction, trips, depth)
 
         def run() -> None:
             self.meter.add(work)

@@ -16,7 +16,6 @@ import numpy as np
 from ranvier.backend.neuron.interpreter.core import WORKSPACE, CoreState, Fetch, Issue
 from ranvier.backend.neuron.interpreter.layout import Layout, align, shape_of
 from ranvier.backend.neuron.interpreter.pe import Accumulator
-from ranvier.backend.neuron.interpreter.values import widen
 from ranvier.backend.neuron.program import Instruction, Loop, Operand
 from ranvier.dialects import nc
 
@@ -87,7 +86,7 @@ def _stack(
     result = copy.reshape(rows, columns)
 
     def read() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        widen(fetch(), copy)
+        np.copyto(copy, fetch(), casting="unsafe")
         return result
 
     return read

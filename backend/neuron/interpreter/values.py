@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import ml_dtypes
 import numpy as np
 
 from ranvier.backend.neuron.interpreter.core import F32, CoreState, Fetch
@@ -19,7 +18,6 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import Space
 
 Store: TypeAlias = Callable[[Array], None]
-BF16 = np.dtype(ml_dtypes.bfloat16)
 OUT = 3
 """Workspace of results; inputs use those before it."""
 
@@ -36,16 +34,6 @@ def put(target: Array, values: Array) -> None:
     if target.dtype.kind in "iu":
         values = saturated(np.rint(values), target.dtype)
     np.copyto(target, values, casting="unsafe")
-
-
-def widen(values: Array, out: Array) -> None:
-    """Any element type as f32. bf16 is the upper half of f32; as integers it needs no lock."""
-    if values.dtype == BF16:
-        bits = out.view(np.uint32)
-        np.copyto(bits, values.view(np.uint16))
-        np.left_shift(bits, 16, out=bits)
-    else:
-        np.copyto(out, values, casting="unsafe")
 
 
 def spread(state: CoreState, operand: Operand, like: Operand) -> Layout:
@@ -96,7 +84,7 @@ class Elementwise:
         flat = copy.reshape(self.shape)
 
         def read() -> Array:
-            widen(fetch(), copy)
+            np.copyto(copy, fetch(), casting="unsafe")
             return flat
 
         return read
@@ -119,7 +107,7 @@ def read_f32(state: CoreState, operand: Operand, layout: Layout, slot: int) -> F
     copy = state.workspace(slot, shape_of(layout))
 
     def read() -> Array:
-        widen(fetch(), copy)
+        np.copyto(copy, fetch(), casting="unsafe")
         return copy
 
     return read
@@ -139,7 +127,7 @@ def matrix(state: CoreState, operand: Operand, slot: int) -> Fetch:
     result = copy.reshape(rows, columns)
 
     def read() -> Array:
-        widen(fetch(), copy)
+        np.copyto(copy, fetch(), casting="unsafe")
         return result
 
     return read
