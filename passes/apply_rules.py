@@ -87,7 +87,7 @@ def apply_rules(
                 mark(op, rule)
     for rule in parsed:
         if rule not in used:
-            LOG.warning("%s: the rule '%s' matches no op", rule.place, rule.text()[:200])
+            LOG.warning("%s matches no op: %s", rule.origin, rule.text()[:200])
 
 
 def checked_rules(rules: Rules | None) -> str:

@@ -25,7 +25,7 @@ from ranvier.dialects.interfaces import WIDE, HasPrecision, Precision
 from ranvier.dialects.nn.types import Tensor, TensorOp, element_of, shape_of, tensor, type_of
 from ranvier.passes.analysis.dataflow import constant_ops, remove_dead_ops, tensor_blocks
 from ranvier.passes.errors import PassError
-from ranvier.passes.rewriting.marks import keeps_f32
+from ranvier.passes.rewriting.marks import keeps_f32, mark_keep
 
 ONLY_PRODUCTS = frozenset({Precision.NARROW})
 EVERYTHING = frozenset({Precision.NARROW, Precision.FOLLOW})
@@ -90,7 +90,9 @@ class Caster:
                 continue
             if policy.precision not in self._policies:
                 continue
-            if op.name in self._keep or keeps_f32(op):
+            if op.name in self._keep:
+                mark_keep(op)
+            if keeps_f32(op):
                 continue
             if WIDE in op.attributes:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ranvier.program import Compiled, Options
 
 DEFAULT_OUTPUT = Path("out.neff")
+NAMED = 3
+"""Ops on the host that a warning names."""
 
 
 def cores(text: str) -> int | str:
@@ -297,6 +299,19 @@ def array_transposes(neff: Neff) -> int:
     )
 
 
+def warn_of_host_ops(ops: Sequence[Mapping[str, str]]) -> None:
+    """One line for each reason, with the first ops that it holds for."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for op in ops:
+        kept = by_reason.setdefault((op["reason"], op["code"]), [])
+        kept.append(f"{op['op']} '{op['name']}'")
+    for (reason, code), names in by_reason.items():
+        more = (
+            f" and {rest} more (see `ranvier explain`)" if (rest := len(names) - NAMED) > 0 else ""
+        )
+        LOG.warning("on the host: %s%s: %s [%s]", ", ".join(names[:NAMED]), more, reason, code)
+
+
 def print_report(report: dict[str, Any]) -> None:
     """The same for a person: operator counts in the originals' wording."""
     from ranvier.tools.output import format_bytes, format_us
@@ -306,8 +321,7 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"Number of operations in compiled model: {counts['after']}")
     print(f"Number of Neuron subgraphs in compiled model: {counts['segments']}")
     print(f"Number of operations placed on Neuron runtime: {counts['on_neuron']}")
-    for op in report["host_ops"]:
-        LOG.warning("on the host: %s '%s': %s [%s]", *map(op.get, ("op", "name", "reason", "code")))
+    warn_of_host_ops(report["host_ops"])
     if pipeline := report.get("pipeline"):
         print(
             f"Pipeline: slowest stage {format_us(pipeline['bottleneck_us'])}, at best "

@@ -16,10 +16,11 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.interfaces import ConstantSource, ReferenceSemantics
+from ranvier.dialects.interfaces import ConstantSource, HasPrecision, Precision, ReferenceSemantics
 from ranvier.dialects.nc.types import ui8
 from ranvier.dialects.nn.constant import OpaqueOp
 from ranvier.dialects.nn.types import element_of, shape_of, size_of
+from ranvier.passes.rewriting.marks import keeps_f32
 
 if TYPE_CHECKING:
     from ranvier.backend.neuron.lowering.context import Context
@@ -105,7 +106,18 @@ def why_unsupported(op: Operation, machine: Machine) -> Reason | None:
             )
         if size_of(value) == 0:
             return Reason(Code.OP_EMPTY, f"{op.name} has an empty tensor of {shape_of(value)}")
+    if machine.pe_f32_passes is None and _keeps_product(op):
+        return Reason(
+            Code.OP_ELEMENT_TYPE, f"{machine.name} multiplies no f32, which {op.name} keeps"
+        )
     return lowering.why_unsupported(op, machine)
+
+
+def _keeps_product(op: Operation) -> bool:
+    """Whether the op is a product that `cast-bf16` leaves in f32 because it was told to."""
+    policy = op.get_trait(HasPrecision)
+    narrows = policy is not None and policy.precision is Precision.NARROW
+    return narrows and keeps_f32(op) and element_of(op.operands[0]) == f32
 
 
 def is_constant(value: SSAValue) -> bool:
