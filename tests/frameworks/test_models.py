@@ -40,8 +40,9 @@ each_model = pytest.mark.parametrize(("name", "exporter"), MODELS)
 # torch's own bf16 is the yardstick. We round in other places, so that up to twice its error is
 # rounding; a wrong layout, a missing bias or a swapped head costs about 1.
 TIMES_TORCH = 2
-# f32 sums of up to 3072 products in another order, through up to 53 layers
-F32_WORST = 1e-4
+# f32 sums of up to 3072 products in another order, through up to 94 layers; a value that bf16 had
+# touched would err by 4e-3
+F32_WORST = 2e-4
 
 
 @each_model
