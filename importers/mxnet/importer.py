@@ -12,11 +12,11 @@ from xdsl.utils.exceptions import VerifyException
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.nn.types import Tensor, shape_of, type_of
+from ranvier.dialects.nn.types import Tensor, dtype_of, element_of, shape_of, type_of
 from ranvier.importers.builder import ModuleBuilder
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.node import HANDLERS, Node
-from ranvier.importers.mxnet.parameters import parameter_shape
+from ranvier.importers.mxnet.parameters import parameter_dtype, parameter_shape
 from ranvier.importers.mxnet.symbol import LOSSES, Entry, SymbolGraph, SymbolNode, output_name
 
 Foreign: TypeAlias = Callable[[int], Sequence[Tensor] | None]
@@ -125,7 +125,8 @@ class GraphImporter:
             operand = self.value(symbol.inputs[0], variable.name)
             shape = parameter_shape(symbol, position, shape_of(operand), self.where)
             if shape is not None:
-                zero = self.builder.constant(np.zeros((), np.float32), variable.name)
+                dtype = parameter_dtype(symbol, dtype_of(element_of(operand)))
+                zero = self.builder.constant(np.zeros((), dtype), variable.name)
                 filled = nn.BroadcastOp(zero, shape=shape)
                 self.results[entry.node] = [self.builder.append(filled)]
 
