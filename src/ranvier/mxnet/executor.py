@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -29,14 +29,11 @@ from ranvier.importers.mxnet.compiled import (
     is_compiled,
     programs,
 )
-from ranvier.importers.mxnet.symbol import Entry, SymbolGraph
+from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, output_name
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet.ndarray import NDArray
 from ranvier.mxnet.subgraph import Part, part_of
 from ranvier.passes.segment.levels import PlacedGraph, earliest_levels
-
-if TYPE_CHECKING:
-    from ranvier.mxnet.symbol import Symbol
 
 Values = dict[Entry, Array]
 
@@ -45,14 +42,14 @@ class Executor:
     """A symbol with arrays for its variables, as `bind` and `simple_bind` of MXNet give it."""
 
     def __init__(
-        self, symbol: Symbol, arguments: Mapping[str, NDArray], states: Mapping[str, NDArray]
+        self, graph: SymbolGraph, arguments: Mapping[str, NDArray], states: Mapping[str, NDArray]
     ) -> None:
-        self._symbol = symbol
+        self._graph = graph
         self.arg_dict = dict(arguments)
         self.aux_dict = dict(states)
         self.outputs: list[NDArray] = []
         self._steps: list[_Step] | None = None
-        for name in programs(symbol.graph):
+        for name in programs(graph):
             check_binary(self.arg_dict[name].view() if name in self.arg_dict else None, name)
 
     @property
@@ -64,8 +61,12 @@ class Executor:
         return list(self.aux_dict.values())
 
     @property
+    def output_names(self) -> list[str]:
+        return [output_name(self._graph, head) for head in self._graph.heads]
+
+    @property
     def output_dict(self) -> dict[str, NDArray]:
-        return dict(zip(self._symbol.list_outputs(), self.outputs, strict=False))
+        return dict(zip(self.output_names, self.outputs, strict=False))
 
     def forward(self, is_train: bool = False, **kwargs: Any) -> list[NDArray]:
         """Run on the arrays, after `kwargs` are copied into those of their names.
@@ -77,7 +78,7 @@ class Executor:
             self.backward()
         for name, value in kwargs.items():
             self._assign(self.arg_dict, name, value, "argument")
-        graph = self._symbol.graph
+        graph = self._graph
         arrays = {**self.arg_dict, **self.aux_dict}
         values: Values = {
             Entry(index): arrays[node.name].view()
@@ -118,7 +119,7 @@ class Executor:
             raise CallerError(
                 Code.INPUT_UNKNOWN, f"no {kind} '{name}'; there are: {', '.join(arrays)}"
             )
-        source = value.view() if isinstance(value, NDArray) else as_array(value, name)
+        source = array_of(value, name)
         if source.shape != arrays[name].shape:
             raise CallerError(
                 Code.INPUT_SHAPE,
@@ -128,8 +129,13 @@ class Executor:
         arrays[name][:] = source
 
 
-def as_array(value: Any, name: str) -> Array:
-    """A NumPy array of an array of any library. Raises CallerError for what holds no numbers."""
+def array_of(value: Any, name: str) -> Array:
+    """A NumPy array of an array of any library, not to be written to.
+
+    Raises CallerError for what holds no numbers.
+    """
+    if isinstance(value, NDArray):
+        return value.view()
     found = value.asnumpy() if hasattr(value, "asnumpy") else np.asarray(value)
     if found.dtype.kind not in "fiub":
         raise CallerError(Code.INPUT_TYPE, f"'{name}' is no array of numbers: {found.dtype}")
@@ -150,7 +156,7 @@ def bound(
     if missing := [name for name in names if name not in given]:
         raise CallerError(Code.INPUT_MISSING, f"{kind} '{missing[0]}' is missing")
     return {
-        name: value if isinstance(value := given[name], NDArray) else NDArray(as_array(value, name))
+        name: value if isinstance(value := given[name], NDArray) else NDArray(array_of(value, name))
         for name in names
     }
 

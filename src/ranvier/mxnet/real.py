@@ -13,9 +13,9 @@ import numpy as np
 
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor, dtype_of, tensor
-from ranvier.importers.mxnet.compiled import check_compiled, is_compiled
+from ranvier.importers.mxnet.compiled import check_compiled
 from ranvier.importers.mxnet.importer import Foreign
-from ranvier.importers.mxnet.symbol import NEURON_OP, SymbolGraph, print_symbol
+from ranvier.importers.mxnet.symbol import SymbolGraph, print_symbol
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet.compat import import_mxnet, installed
 
@@ -42,20 +42,17 @@ def array(values: Array) -> Any:
 
 
 def symbol(graph: SymbolGraph) -> Any:
-    """MXNet's symbol of a graph; None if it has compiled nodes and MXNet does not know their op.
+    """MXNet's symbol of a graph; None if it has an op that MXNet does not know.
 
     Raises ModelImportError for a graph that MXNet would not survive.
     """
     check_compiled(graph)
     mx = import_mxnet()
-    if any(map(is_compiled, graph.nodes)) and not knows_operator():
+    try:
+        return mx.sym.load_json(print_symbol(graph))
+    except mx.MXNetError as error:
+        LOG.warning("mxnet does not take the symbol: %s", str(error).strip().splitlines()[-1])
         return None
-    return mx.sym.load_json(print_symbol(graph))
-
-
-def knows_operator() -> bool:
-    """Whether MXNet has the operator of compiled subgraphs."""
-    return NEURON_OP in import_mxnet().operator.get_all_registered_operators()
 
 
 def foreign(

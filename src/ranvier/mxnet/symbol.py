@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn.shapes import Shape
+from ranvier.dialects.nn.types import dtype_of
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import check_compiled
+from ranvier.importers.mxnet.params import type_flag
 from ranvier.importers.mxnet.symbol import (
     ONE_VISIBLE,
     STATES,
@@ -26,14 +28,12 @@ from ranvier.importers.mxnet.symbol import (
     parse_symbol,
     print_symbol,
 )
+from ranvier.mxnet.context import Context
+from ranvier.mxnet.executor import Executor, bound
 from ranvier.mxnet.inference import Types, variable_types
-
-if TYPE_CHECKING:
-    from ranvier.mxnet.context import Context
-    from ranvier.mxnet.executor import Executor
+from ranvier.mxnet.ndarray import zeros
 
 VERSION = {"mxnet_version": ["int", 10901]}
-Arrays = "Mapping[str, NDArray] | Sequence[NDArray]"
 
 
 class Symbol:
@@ -196,9 +196,6 @@ class Symbol:
 
         `shapes` gives those of the inputs, by name. Raises CallerError for a name that is none.
         """
-        from ranvier.mxnet.executor import Executor
-        from ranvier.mxnet.ndarray import zeros
-
         types = self._types((), shapes, type_dict or {}).variables
         arrays = {
             name: zeros(tuple(type.get_shape()), ctx, type_class(type))
@@ -206,15 +203,15 @@ class Symbol:
         }
         arguments = {name: arrays[name] for name in self.list_arguments()}
         states = {name: arrays[name] for name in self.list_auxiliary_states()}
-        return Executor(self, arguments, states)
+        return Executor(self.graph, arguments, states)
 
     def bind(
         self,
         ctx: Context | None = None,
-        args: Arrays | None = None,
+        args: Mapping[str, Any] | Sequence[Any] | None = None,
         args_grad: Any = None,
         grad_req: Any = "null",
-        aux_states: Arrays | None = None,
+        aux_states: Mapping[str, Any] | Sequence[Any] | None = None,
         **others: Any,
     ) -> Executor:
         """An executor on these arrays, by name or in the order of `list_arguments`.
@@ -222,11 +219,9 @@ class Symbol:
         Arrays that the symbol does not need are ignored, as are gradients. Raises CallerError for
         a missing one.
         """
-        from ranvier.mxnet.executor import Executor, bound
-
         arguments = bound(args, self.list_arguments(), "argument")
         states = bound(aux_states, self.list_auxiliary_states(), "auxiliary state")
-        return Executor(self, arguments, states)
+        return Executor(self.graph, arguments, states)
 
     # -- Files --------------------------------------------------------------------------------
 
@@ -256,8 +251,6 @@ class Symbol:
 
 
 def type_class(type: Any) -> type[np.generic]:
-    from ranvier.dialects.nn.types import dtype_of
-
     return dtype_of(type.element_type).type
 
 
@@ -282,8 +275,6 @@ def load_json(json_str: str, where: str = "symbol") -> Symbol:
 
 def var(name: str, shape: Sequence[int] | None = None, dtype: Any = None) -> Symbol:
     """A variable."""
-    from ranvier.importers.mxnet.params import type_flag
-
     attrs: dict[str, str] = {}
     if shape is not None:
         attrs["__shape__"] = str(tuple(int(size) for size in shape))

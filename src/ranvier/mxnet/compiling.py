@@ -16,7 +16,7 @@ from ranvier.importers.mxnet.symbol import SymbolGraph
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet import real
 from ranvier.mxnet.compiler import LOG, CompiledModel, Compiler
-from ranvier.mxnet.executor import as_array
+from ranvier.mxnet.executor import array_of
 from ranvier.mxnet.ndarray import NDArray
 from ranvier.mxnet.options import compile_args_of
 from ranvier.mxnet.placing import Model
@@ -89,7 +89,7 @@ def model_of(
                 f"{', '.join(symbol.list_inputs())}",
             )
     params = {
-        name: as_array(value, name) for name, value in {**args, **aux}.items() if name not in inputs
+        name: array_of(value, name) for name, value in {**args, **aux}.items() if name not in inputs
     }
     types = {name: input_type(name, value) for name, value in inputs.items()}
     check_complete(graph, params, types)
@@ -99,7 +99,7 @@ def model_of(
 
 def input_type(name: str, value: Any) -> Tensor:
     """The type of an input; NumPy's f64 is f32, as in `mx.nd.array`."""
-    array = value.view() if isinstance(value, NDArray) else as_array(value, name)
+    array = array_of(value, name)
     dtype = array.dtype
     if dtype == np.float64 and not hasattr(value, "asnumpy"):
         dtype = np.dtype(np.float32)
