@@ -11,12 +11,11 @@ from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import check_compiled
 from ranvier.importers.mxnet.params import read_params, write_params
-from ranvier.mxnet import real, symbol
+from ranvier.mxnet import real
 from ranvier.mxnet.compat import installed
 from ranvier.mxnet.executor import array_of
 from ranvier.mxnet.ndarray import NDArray
-
-SIDES = ("arg", "aux")
+from ranvier.mxnet.symbol import Symbol, load
 
 
 def load_checkpoint(
@@ -24,25 +23,37 @@ def load_checkpoint(
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Symbol, parameters and auxiliary states of `<prefix>-symbol.json` and `-0000.params`.
 
-    They are MXNet's where it is installed, else ours. Raises ModelImportError for files that are
-    damaged, and for a compiled symbol without its programs.
+    They are MXNet's where it is installed, else ours, as `read_checkpoint` gives them.
+    """
+    light, args, aux = read_checkpoint(prefix, epoch)
+    if not installed() or (theirs := real.symbol(light.graph)) is None:
+        return light, args, aux
+    converted = ({name: real.array(a.view()) for name, a in side.items()} for side in (args, aux))
+    return theirs, *converted
+
+
+def read_checkpoint(
+    prefix: str | PathLike[str], epoch: int
+) -> tuple[Symbol, dict[str, NDArray], dict[str, NDArray]]:
+    """A symbol and arrays of ours.
+
+    Raises ModelImportError for files that are damaged, and for a compiled symbol without its
+    programs.
     """
     path, params = names_of(prefix, epoch)
-    light = symbol.load(path)
+    found = load(path)
     arrays = read_params(params)
-    sides: dict[str, dict[str, Any]] = {side: {} for side in SIDES}
+    sides: dict[str, dict[str, NDArray]] = {"arg": {}, "aux": {}}
     for name, array in arrays.items():
         side, separator, own = name.partition(":")
         if not separator or side not in sides:
             raise ModelImportError(
                 Code.FILE_INVALID, f"{params.name}: '{name}' is neither 'arg:…' nor 'aux:…'"
             )
-        sides[side][own] = array
-    check_compiled(light.graph, sides["arg"], path.name)
-    theirs = real.symbol(light.graph) if installed() else None
-    make = NDArray if theirs is None else real.array
-    args, aux = ({name: make(a) for name, a in side.items()} for side in sides.values())
-    return light if theirs is None else theirs, args, aux
+        sides[side][own] = NDArray(array)
+    programs = {name: array.view() for name, array in sides["arg"].items()}
+    check_compiled(found.graph, programs, path.name)
+    return found, sides["arg"], sides["aux"]
 
 
 def save_checkpoint(

@@ -113,12 +113,13 @@ def first_kinds(model: Model) -> dict[int, Kind]:
     for index, node in enumerate(graph.nodes):
         if index in needed and not node.is_variable:
             runs = any(
-                model.is_input(entry.node) or kinds.get(entry.node) is Kind.FREE
+                model.is_input(entry.node) or kinds.get(entry.node, Kind.CONSTANT) != Kind.CONSTANT
                 for entry in node.inputs
             )
-            kinds[index] = Kind.FREE if runs else Kind.CONSTANT
-            if is_compiled(node):
-                kinds[index] = Kind.HOST
+            if runs:
+                kinds[index] = Kind.HOST if is_compiled(node) else Kind.FREE
+            else:
+                kinds[index] = Kind.CONSTANT
     return kinds
 
 
