@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.nn.types import dtype_of
 from ranvier.mxnet import real
 from ranvier.mxnet.compat import import_mxnet
 
@@ -15,7 +16,7 @@ def compile_block(block: Any, inputs: object, compile_args: Mapping[str, Any]) -
 
     An argument that is a list of arrays takes a list; outputs are flat. Raises CallerError.
     """
-    from ranvier.mxnet.compiling import compile
+    from ranvier.mxnet.compiling import compile, input_type
 
     mx = import_mxnet()
     if not isinstance(inputs, Mapping) or not inputs:
@@ -38,8 +39,11 @@ def compile_block(block: Any, inputs: object, compile_args: Mapping[str, Any]) -
         raise CallerError(
             Code.PROVIDER_MISSING, "this MXNet has no operator for compiled subgraphs of a block"
         )
-    result = mx.gluon.SymbolBlock(new, [mx.sym.var(name) for name in named])
-    result.collect_params().load_dict({**new_args, **new_aux}, mx.cpu(), cast_dtype=True)
+    types = {name: input_type(name, array) for name, array in named.items()}
+    variables = [mx.sym.var(n, dtype=dtype_of(type.element_type)) for n, type in types.items()]
+    result = mx.gluon.SymbolBlock(new, variables)
+    params = {**new_args, **new_aux}
+    result.collect_params().load_dict(params, mx.cpu(), cast_dtype=True, dtype_source="saved")
     return result
 
 
