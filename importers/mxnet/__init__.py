@@ -37,6 +37,8 @@ from ranvier.importers.mxnet.params import DTYPES, read_params
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode, parse_symbol
 from ranvier.importers.semantics import element_type
 
+LONGEST_NUMBER = 19
+"""Digits that no i64 exceeds."""
 FAMILIES = (
     constant,
     contraction,
@@ -175,7 +177,7 @@ def _stated_sizes(node: SymbolNode) -> Shape:
     return tuple(
         int(size)
         for size in node.attrs.get("__shape__", "").strip("()[] ").split(",")
-        if size.strip().lstrip("-").isdigit()
+        if size.strip().lstrip("-").isdigit() and len(size.strip()) < LONGEST_NUMBER
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NoReturn, cast
 
 from ranvier.dialects.diagnostics import Code
@@ -20,6 +20,7 @@ INLINE = 10
 """Arrays of at most so many numbers stand on one line."""
 MAX_NESTING = 8
 """Subgraphs inside subgraphs."""
+MAX_OUTPUTS = 1 << 16
 _ATTRIBUTE_KEYS = ("attrs", "attr", "param")
 """Where versions of MXNet put a node's attributes."""
 
@@ -224,7 +225,23 @@ class _Reader:
         graph = SymbolGraph(nodes, heads, row_ptr, attrs)
         if len(row_ptr) != len(nodes) + 1:
             graph.row_ptr = output_offsets(graph)
+        self.check_outputs(graph)
         return graph
+
+    def check_outputs(self, graph: SymbolGraph) -> None:
+        """Each node has some outputs, and those that are read."""
+        counts = [end - start for start, end in pairwise(graph.row_ptr)]
+        if graph.row_ptr[0] != 0 or not all(1 <= count <= MAX_OUTPUTS for count in counts):
+            self.fail(
+                f"a node has 1 to {MAX_OUTPUTS} outputs; 'node_row_ptr' or an input says else"
+            )
+        for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
+            if entry.output >= counts[entry.node]:
+                node = graph.nodes[entry.node]
+                self.fail(
+                    f"output {entry.output} of node '{node.name}' ({node.op}) is read; it has "
+                    f"{counts[entry.node]}"
+                )
 
     def node(self, index: int, data: object, nesting: int) -> SymbolNode:
         content = self.mapping(data, f"node {index}")

@@ -28,8 +28,12 @@ def load_checkpoint(
     light, args, aux = read_checkpoint(prefix, epoch)
     if not installed() or (theirs := real.symbol(light.graph)) is None:
         return light, args, aux
-    converted = ({name: real.array(a.view()) for name, a in side.items()} for side in (args, aux))
-    return theirs, *converted
+    return theirs, converted(args), converted(aux)
+
+
+def converted(arrays: Mapping[str, NDArray]) -> dict[str, Any]:
+    """MXNet's arrays of ours."""
+    return {name: real.array(array.view()) for name, array in arrays.items()}
 
 
 def read_checkpoint(

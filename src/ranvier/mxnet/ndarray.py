@@ -126,7 +126,10 @@ def array(source: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray
 
 
 def zeros(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = None) -> NDArray:
-    return NDArray(np.zeros(shape, dtype or np.float32), ctx)
+    try:
+        return NDArray(np.zeros(shape, dtype or np.float32), ctx)
+    except (MemoryError, ValueError) as error:
+        raise CallerError(Code.INPUT_SHAPE, f"no array of shape {shape}: {error}") from error
 
 
 def ones(shape: int | Sequence[int], ctx: Context | None = None, dtype: Any = None) -> NDArray:

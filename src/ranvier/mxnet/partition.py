@@ -39,7 +39,7 @@ def divide(model: Model, placed: Placed, minimum: int) -> Division:
         whole = len(groups) == 1
         refused: dict[int, Reason] = {}
         for nodes in parts.values():
-            least = 0 if whole or placed.forced.intersection(nodes) else minimum
+            least = 0 if whole or placed.forced.keys() & set(nodes) else minimum
             if (reason := why_not(nodes, placed, least)) is not None:
                 refused |= dict.fromkeys(nodes, reason)
         if not refused:

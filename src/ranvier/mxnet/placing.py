@@ -59,7 +59,7 @@ class Placed:
     kinds: dict[int, Kind]
     types: dict[Entry, Tensor]
     reasons: dict[int, Reason] = field(default_factory=dict[int, Reason])
-    forced: frozenset[int] = frozenset()
+    forced: Mapping[int, str] = field(default_factory=dict[int, str])
     """Nodes that the caller wants on the machine however small their part is."""
 
     def keep(self, index: int, reason: Reason) -> None:
@@ -67,8 +67,8 @@ class Placed:
         if index in self.forced:
             raise CallerError(
                 Code.RULE_IMPOSSIBLE,
-                f"force_incl_node_names asks for operator {index} on the machine, which cannot run "
-                f"it: {reason}",
+                f"force_incl_node_names asks for '{self.forced[index]}' on the machine, which "
+                f"cannot run it: {reason}",
             )
         self.kinds[index] = Kind.HOST
         self.reasons.setdefault(index, reason)
@@ -131,7 +131,7 @@ def obey_names(model: Model, placed: Placed, arguments: CompileArgs) -> None:
             raise CallerError(
                 Code.INPUT_UNKNOWN, f"{option}: no operator '{unknown[0]}' in the symbol"
             )
-    placed.forced = frozenset(names[name] for name in arguments.force_incl_node_names)
+    placed.forced = {names[name]: name for name in arguments.force_incl_node_names}
     for name in arguments.excl_node_names - arguments.force_incl_node_names:
         placed.keep(names[name], Reason(Code.OP_RULE, "excl_node_names names it"))
 
