@@ -79,7 +79,7 @@ def cosine(left: Array, right: Array) -> float:
 @BY_NAME
 def test_a_compiled_network_computes_what_mxnet_computes(name: str) -> None:
     """bf16 has 8 bits. Through some hundred layers that leaves 5 % of the largest output, and the
-    direction in which outputs answer to another input.
+    direction in which outputs answer to another image, which random weights answer to weakly.
     """
     net, model = network(name), compiled(name)
     first, second = net.inputs, others(net)
@@ -89,10 +89,10 @@ def test_a_compiled_network_computes_what_mxnet_computes(name: str) -> None:
     for mine, mine_too, theirs, theirs_too in pairs:
         answer = theirs - theirs_too
         largest = np.abs(theirs).max()
-        assert np.abs(answer).max() > 0.05 * largest, "the network says the same of everything"
+        assert np.abs(answer).max() > 0.03 * largest, "the network says the same of everything"
         assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
         assert np.abs(mine - theirs).max() < 0.05 * largest
-        assert cosine(mine - mine_too, answer) > 0.98
+        assert cosine(mine - mine_too, answer) > 0.9
 
 
 @BY_NAME
@@ -109,7 +109,7 @@ def test_the_whole_network_is_one_subgraph(name: str) -> None:
     assert (list(args), aux) == (["_neuron_subgraph_op0_neuronbin"], {})
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@BY_NAME
 def test_in_f32_the_results_are_mxnets(name: str) -> None:
     net = network(name)
     symbol, args, aux = ranvier.mxnet.compile(
@@ -117,8 +117,8 @@ def test_in_f32_the_results_are_mxnets(name: str) -> None:
     )
     outputs = run((light(symbol), light_arrays(args), light_arrays(aux)), net.inputs)
     for mine, theirs in zip(outputs, net.mxnet(), strict=True):
-        # f32 sums of up to 4608 terms in another order, eighteen layers deep.
-        np.testing.assert_allclose(mine, theirs, atol=1e-4 * np.abs(theirs).max())
+        # f32 sums of up to 25088 terms in another order, up to a hundred layers deep.
+        np.testing.assert_allclose(mine, theirs, atol=2e-4 * np.abs(theirs).max())
 
 
 @BY_NAME

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ranvier.mxnet import ndarray as nd
 from ranvier.mxnet import symbol as sym
-from ranvier.mxnet.checkpoint import load_checkpoint, save_checkpoint
+from ranvier.mxnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from ranvier.mxnet.compat import installed
 from ranvier.mxnet.compiling import compile
 from ranvier.mxnet.context import Context, cpu, neuron
@@ -33,6 +33,7 @@ __all__ = [
     "load_checkpoint",
     "nd",
     "neuron",
+    "read_checkpoint",
     "save_checkpoint",
     "sym",
 ]
