@@ -398,3 +398,11 @@ def test_the_command_compiles_a_checkpoint(tmp_path: Path) -> None:
     expected = convolutions_in_numpy(net, IMAGE)
     # Probabilities of sums in bf16, whose terms are about 1 and have 8 bits.
     np.testing.assert_allclose(output, expected, atol=2e-2)
+
+
+def test_the_command_lists_the_operators(tmp_path: Path) -> None:
+    done = ranvier("list-operators", "--framework", "MXNET", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.splitlines()
+    assert listed == sorted(listed)
+    assert {"Convolution", "RNN", "_contrib_arange_like", "__rsub_scalar__"} <= set(listed)
