@@ -20,7 +20,6 @@ from mxnet_nets import (
     perceptron_in_numpy,
 )
 
-from ranvier import load as ranvier_program
 from ranvier.dialects.diagnostics import Code, CodedError
 from ranvier.mxnet import NDArray, Symbol, checkpoint, compile, nd, save_checkpoint
 
@@ -379,30 +378,3 @@ def test_the_environment_keeps_the_files_where_the_script_runs(
     monkeypatch.setenv("SUBGRAPH_INFO", "1")
     compiled()
     assert (tmp_path / "._neuron_subgraph_op0" / "graph.neff").is_file()
-
-
-# -- The shell --------------------------------------------------------------------------------
-
-
-def test_the_command_compiles_a_checkpoint(tmp_path: Path) -> None:
-    net, symbol = convolutions()
-    save_checkpoint(tmp_path / "net", 0, symbol, net.args, net.aux)
-    files = [str(tmp_path / name) for name in ("net-symbol.json", "net-0000.params")]
-    done = ranvier(
-        *("compile", *files, "--framework", "MXNET", "--neuroncore-pipeline-cores", "2"),
-        *("--shape", "data=1x3x8x8", "--output", "file.neff"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    output = ranvier_program(tmp_path / "file.neff").run({"data": IMAGE})["softmax_output"]
-    expected = convolutions_in_numpy(net, IMAGE)
-    # Probabilities of sums in bf16, whose terms are about 1 and have 8 bits.
-    np.testing.assert_allclose(output, expected, atol=2e-2)
-
-
-def test_the_command_lists_the_operators(tmp_path: Path) -> None:
-    done = ranvier("list-operators", "--framework", "MXNET", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    listed = done.stdout.splitlines()
-    assert listed == sorted(listed)
-    assert {"Convolution", "RNN", "_contrib_arange_like", "__rsub_scalar__"} <= set(listed)
