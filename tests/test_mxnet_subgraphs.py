@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import ranvier
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mxnet_nets import (
     Array,
     Net,
@@ -39,7 +41,8 @@ def ops_of(symbol: Any) -> list[str]:
 
 
 def run(symbol: Symbol, args: Any, aux: Any, data: Array) -> Array:
-    executor = symbol.bind(args={**args, "data": data}, aux_states=aux)
+    label = np.zeros(1, np.float32)  # read where the loss is not compiled
+    executor = symbol.bind(args={**args, "data": data, "label": label}, aux_states=aux)
     return executor.forward(is_train=False)[0].asnumpy()
 
 
@@ -269,6 +272,20 @@ def test_several_outputs_keep_their_names_and_order() -> None:
     outputs = new.bind(args={**args, "data": x}).forward()
     for output, want in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(output.asnumpy(), want, **CLOSE)
+
+
+OPS = ["conv/0:0", "bn", "left", "joined", "pool", "flat", "fc", "softmax"]
+
+
+@settings(max_examples=20)
+@given(st.sets(st.sampled_from(OPS)), st.integers(0, 3))
+def test_any_division_computes_the_same(excluded: set[str], minimum: int) -> None:
+    net, symbol, args, aux = compiled(excl_node_names=excluded, minimum_segment_size=minimum)
+    names = [node["name"] for node in nodes_of(symbol) if node["op"] != "null"]
+    assert excluded <= set(names)
+    np.testing.assert_allclose(
+        run(symbol, args, aux, IMAGE), convolutions_in_numpy(net, IMAGE), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("flag", ["--num-neuroncores", "--neuroncore-pipeline-cores"])
