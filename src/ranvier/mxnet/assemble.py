@@ -19,6 +19,8 @@ class Assembler:
 
     model: Model
     placed: Placed
+    variables: Mapping[str, int]
+    """Variables of the old graph by name."""
     nodes: list[SymbolNode] = field(default_factory=list[SymbolNode])
     counts: list[int] = field(default_factory=list[int])
     places: dict[Entry, Entry] = field(default_factory=dict[Entry, Entry])
@@ -51,10 +53,10 @@ class Assembler:
 
     def compiled(self, name: str, part: Part, node: CompiledNode, size: int) -> None:
         """Write the node of a part."""
-        nodes = enumerate(self.model.graph.nodes)
-        names = {node.name: index for index, node in nodes if node.is_variable}
         inner = {name: entry for entry, name in part.inputs.items()}
-        inputs = [self.place(inner.get(data) or Entry(names[data])) for data in node.data_names]
+        inputs = [
+            self.place(inner.get(data) or Entry(self.variables[data])) for data in node.data_names
+        ]
         inputs.append(Entry(self.add(binary_variable(name, size))))
         own = SymbolNode(NEURON_OP, name, inputs, node.attributes(), [part.graph])
         number = self.add(own, len(part.outputs))
@@ -70,7 +72,8 @@ def assemble(
     sizes: Mapping[str, int],
 ) -> SymbolGraph:
     """The graph with a node of each name for the compiled part of each level, in order."""
-    writer = Assembler(model, placed)
+    variables = {node.name: i for i, node in enumerate(model.graph.nodes) if node.is_variable}
+    writer = Assembler(model, placed, variables)
     by_level: dict[int, list[int]] = {}
     for index, level in division.host.items():
         by_level.setdefault(level, []).append(index)

@@ -32,7 +32,7 @@ from ranvier.importers.mxnet.compiled import (
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, output_name
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet.ndarray import NDArray
-from ranvier.mxnet.subgraph import Part, part_of
+from ranvier.mxnet.subgraph import Part, crossing, part_of
 from ranvier.passes.segment.levels import PlacedGraph, earliest_levels
 
 Values = dict[Entry, Array]
@@ -229,13 +229,14 @@ def steps_of(graph: SymbolGraph, arrays: Mapping[str, NDArray]) -> list[_Step]:
     levels: dict[int, list[int]] = {}
     for index, level in zip(nodes, earliest_levels(PlacedGraph(on_host, after)), strict=True):
         levels.setdefault(level, []).append(index)
+    outputs = crossing(graph, {i: level for level, group in levels.items() for i in group})
     types: dict[Entry, Tensor] = {}
     steps: list[_Step] = []
     for level in sorted(levels):
         if level % 2:
             steps += [neuron_step(graph, index, types) for index in levels[level]]
         else:
-            steps.append(host_step(graph, levels[level], types, arrays))
+            steps.append(host_step(graph, levels[level], outputs[level], types, arrays))
     return steps
 
 
@@ -251,20 +252,11 @@ def neuron_step(graph: SymbolGraph, index: int, types: dict[Entry, Tensor]) -> _
 def host_step(
     graph: SymbolGraph,
     members: Sequence[int],
+    outputs: Sequence[Entry],
     types: dict[Entry, Tensor],
     arrays: Mapping[str, NDArray],
 ) -> _HostStep:
-    inside = set(members)
-    read = {
-        Entry(entry.node, entry.output): None
-        for reader in (
-            graph.heads,
-            *(node.inputs for index, node in enumerate(graph.nodes) if index not in inside),
-        )
-        for entry in reader
-        if entry.node in inside
-    }
-    part = part_of(graph, members, list(read))
+    part = part_of(graph, members, outputs)
     needed = {part.graph.nodes[index].name for index in part.graph.needed()}
     inputs = {name: types[entry] for entry, name in part.inputs.items()}
     inputs |= {

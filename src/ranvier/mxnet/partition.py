@@ -13,9 +13,9 @@ from math import prod
 
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import dtype_of
-from ranvier.importers.mxnet.symbol import Entry, SymbolGraph
+from ranvier.importers.mxnet.symbol import Entry
 from ranvier.mxnet.placing import Kind, Model, Placed
-from ranvier.mxnet.subgraph import Part, part_of
+from ranvier.mxnet.subgraph import Part, crossing, part_of
 from ranvier.passes.segment.crossing import least_crossing
 from ranvier.passes.segment.levels import PlacedGraph, Value, fewest_levels
 
@@ -46,10 +46,9 @@ def divide(model: Model, placed: Placed, minimum: int) -> Division:
             break
         for index, reason in refused.items():
             placed.keep(index, reason)
+    outputs = crossing(model.graph, levels)
     found = {
-        level: part_of(
-            model.graph, with_constants(model, placed, nodes), read_outside(model, nodes)
-        )
+        level: part_of(model.graph, with_constants(model, placed, nodes), outputs[level])
         for level, nodes in parts.items()
     }
     host = {index: level for index, level in levels.items() if level % 2 == 0}
@@ -107,25 +106,3 @@ def with_constants(model: Model, placed: Placed, nodes: Iterable[int]) -> set[in
             read = (entry.node for entry in model.graph.nodes[index].inputs)
             pending += [node for node in read if placed.kinds.get(node) is Kind.CONSTANT]
     return members
-
-
-def read_outside(model: Model, nodes: Iterable[int]) -> list[Entry]:
-    """The results of nodes that others read, in order."""
-    inside = set(nodes)
-    return sorted(
-        {
-            Entry(entry.node, entry.output)
-            for entries in outer_reads(model.graph, inside)
-            for entry in entries
-            if entry.node in inside
-        },
-        key=lambda entry: (entry.node, entry.output),
-    )
-
-
-def outer_reads(graph: SymbolGraph, inside: set[int]) -> Iterable[list[Entry]]:
-    needed = graph.needed()
-    yield graph.heads
-    for index, node in enumerate(graph.nodes):
-        if index in needed and index not in inside:
-            yield node.inputs

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from ranvier.importers.mxnet.symbol import (
     VARIABLE,
@@ -42,7 +42,8 @@ def part_of(graph: SymbolGraph, members: Collection[int], outputs: Sequence[Entr
     counts: list[int] = []
     places: dict[Entry, Entry] = {}
     inputs: dict[Entry, str] = {}
-    taken = {node.name for node in graph.nodes}
+    read = {entry.node for index in inside for entry in graph.nodes[index].inputs}
+    taken = {graph.nodes[index].name for index in inside | read}
 
     def add(node: SymbolNode, count: int = 1) -> int:
         nodes.append(node)
@@ -71,6 +72,28 @@ def part_of(graph: SymbolGraph, members: Collection[int], outputs: Sequence[Entr
     offsets = list(accumulate(counts, initial=0))
     whole = SymbolGraph(nodes, heads, offsets, dict(graph.attrs))
     return Part(whole, tuple(sorted(inside)), inputs, tuple(outputs))
+
+
+def crossing(graph: SymbolGraph, groups: Mapping[int, int]) -> dict[int, list[Entry]]:
+    """By group of nodes, the results that others read, or that are outputs, in order.
+
+    `groups` has the group of each node that is in one.
+    """
+    found: dict[int, set[Entry]] = {group: set() for group in groups.values()}
+    needed = graph.needed()
+    readers: Iterator[tuple[int | None, Sequence[Entry]]] = chain(
+        [(None, graph.heads)],
+        ((groups.get(i), node.inputs) for i, node in enumerate(graph.nodes) if i in needed),
+    )
+    for own, entries in readers:
+        for entry in entries:
+            group = groups.get(entry.node)
+            if group is not None and group != own:
+                found[group].add(Entry(entry.node, entry.output))
+    return {
+        group: sorted(entries, key=lambda entry: (entry.node, entry.output))
+        for group, entries in found.items()
+    }
 
 
 def unused(name: str, taken: set[str]) -> str:
