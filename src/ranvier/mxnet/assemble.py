@@ -19,11 +19,13 @@ class Assembler:
 
     model: Model
     placed: Placed
-    variables: Mapping[str, int]
-    """Variables of the old graph by name."""
     nodes: list[SymbolNode] = field(default_factory=list[SymbolNode])
     counts: list[int] = field(default_factory=list[int])
     places: dict[Entry, Entry] = field(default_factory=dict[Entry, Entry])
+
+    def __post_init__(self) -> None:
+        nodes = enumerate(self.model.graph.nodes)
+        self._variables = {node.name: index for index, node in nodes if node.is_variable}
 
     def add(self, node: SymbolNode, count: int = 1) -> int:
         self.nodes.append(node)
@@ -55,7 +57,7 @@ class Assembler:
         """Write the node of a part."""
         inner = {name: entry for entry, name in part.inputs.items()}
         inputs = [
-            self.place(inner.get(data) or Entry(self.variables[data])) for data in node.data_names
+            self.place(inner.get(data) or Entry(self._variables[data])) for data in node.data_names
         ]
         inputs.append(Entry(self.add(binary_variable(name, size))))
         own = SymbolNode(NEURON_OP, name, inputs, node.attributes(), [part.graph])
@@ -72,8 +74,7 @@ def assemble(
     sizes: Mapping[str, int],
 ) -> SymbolGraph:
     """The graph with a node of each name for the compiled part of each level, in order."""
-    variables = {node.name: i for i, node in enumerate(model.graph.nodes) if node.is_variable}
-    writer = Assembler(model, placed, variables)
+    writer = Assembler(model, placed)
     by_level: dict[int, list[int]] = {}
     for index, level in division.host.items():
         by_level.setdefault(level, []).append(index)
