@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
+from ranvier.importers.tensorflow.graph import tensor_named
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.program import Options
 
@@ -21,9 +22,9 @@ class Placement:
     """Which nodes may go to the machine, beside what it lacks."""
 
     supported_op_types: Collection[str] | None = None
-    no_fuse_ops: Collection[str] = ()
-    force_fuse_ops: Collection[str] = ()
-    """Names of nodes or of their results."""
+    no_fuse_ops: frozenset[str] = frozenset()
+    force_fuse_ops: frozenset[str] = frozenset()
+    """Names of nodes."""
     wanted: Callable[[Any], bool] | None = None
     """The `subgraph_builder_function`, of a node; false keeps it in TensorFlow."""
     minimum_segment_size: int | None = None
@@ -33,9 +34,9 @@ class Placement:
 
         `force_fuse_ops` overrides the others, not what the machine lacks.
         """
-        if named(node, self.force_fuse_ops):
+        if node.name in self.force_fuse_ops:
             return None
-        if named(node, self.no_fuse_ops):
+        if node.name in self.no_fuse_ops:
             return Reason(Code.OP_RULE, "no_fuse_ops names it")
         if self.supported_op_types is not None and node.op not in self.supported_op_types:
             return Reason(Code.OP_RULE, f"supported_op_types lacks {node.op}")
@@ -50,8 +51,10 @@ class Placement:
         return min(DEFAULT_MINIMUM, max(1, ops))
 
 
-def named(node: Message, names: Collection[str]) -> bool:
-    return any(name.rpartition(":")[0] == node.name or name == node.name for name in names)
+def node_names(ops: Iterable[Any] | str | None) -> frozenset[str]:
+    """Nodes given by name, by the name of a result, or as operations or tensors."""
+    listed = [ops] if isinstance(ops, str) else ops or ()
+    return frozenset(tensor_named(str(getattr(op, "name", op))).node for op in listed)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def place(
     model: Model, shapes: Shapes, options: Options, placement: Placement, types_of: TypesOf
 ) -> Placed:
     """Place every node of a model whose inputs have these shapes."""
-    inputs = InputTypes(model, shapes).resolve()
+    inputs = InputTypes(model, shapes).resolve(tolerant=True)
     importer = GraphImporter(model.flat, inputs, tolerant=True)
     importer.evaluate(importer.root, model.outputs.values())
     if importer.refused:
@@ -66,7 +66,8 @@ def place(
     note_values(importer, placed)
     run_passes(importer, model, options, placed)
     for name, missing in importer.refused.items():
-        placed.keep(name, Reason(missing.code, missing.reason))
+        if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
+            placed.keep(name, Reason(missing.code, missing.reason))
     for name, node in model.flat.nodes.items():
         if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
             placed.keep(name, reason)
