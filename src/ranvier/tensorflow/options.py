@@ -74,6 +74,15 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(Code.OPTION_INVALID, f"compiler_args: {message}")
 
 
+def split_arguments(arguments: Sequence[object] | str | None) -> list[str]:
+    """Arguments in a list, or in a string as a shell splits it. Raises CallerError."""
+    try:
+        given = shlex.split(arguments) if isinstance(arguments, str) else arguments or ()
+    except ValueError as error:
+        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {error}") from error
+    return [str(argument) for argument in given]
+
+
 def compilation_of(
     compiler_args: Sequence[str] | str | None,
     *,
@@ -81,16 +90,18 @@ def compilation_of(
     timeout: float | None = None,
     dynamic_batch_size: bool = False,
 ) -> Compilation:
-    """Raises CallerError for arguments that the compiler does not know."""
-    if isinstance(compiler_args, str):
-        compiler_args = shlex.split(compiler_args)
+    """Makes the work directory. Raises CallerError for that, and for unknown arguments."""
     if timeout is not None and timeout <= 0:
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
-    options = options_of([str(argument) for argument in compiler_args or ()])
+    options = options_of(split_arguments(compiler_args))
     options.pipeline()
-    return Compilation(
-        options, None if workdir is None else Path(str(workdir)), timeout, dynamic_batch_size
-    )
+    folder = None if workdir is None else Path(str(workdir))
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CallerError(Code.FILE_UNWRITABLE, f"{folder}: {error.strerror}") from error
+    return Compilation(options, folder, timeout, dynamic_batch_size)
 
 
 def options_of(arguments: Sequence[str]) -> Options:

@@ -25,8 +25,9 @@ from ranvier.importers.tensorflow.saved_model import (
 )
 from ranvier.program import Shapes
 from ranvier.tensorflow.convert import Converter
+from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.inference import types_of
-from ranvier.tensorflow.options import Placement, compilation_of, node_names
+from ranvier.tensorflow.options import Placement, compilation_of, node_names, split_arguments
 from ranvier.tensorflow.report import LOG, counts_of, log_conversion
 from ranvier.tensorflow.writing import new_meta_graph, write_saved_model
 
@@ -83,8 +84,11 @@ def compile(
     `batch_size`. `dynamic_batch_size` lets calls have any batch. `no_fuse_ops` and
     `force_fuse_ops` (`must_fuse`) are nodes, by name or as operations; `supported_op_types` lists the op types that may be
     compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in TensorFlow.
-    `compiler_args` are those of `ranvier compile`. `compiler_workdir` keeps the files of each
-    subgraph.
+    `compiler_args` are those of `ranvier compile`, after those of NEURON_CC_FLAGS in the
+    environment. `compiler_workdir` keeps the files of each subgraph. A subgraph that does not
+    compile stays in TensorFlow, unless `compiler_recovery` is false or the flags have
+    `--must-compile`. `compiler_verbose` and `max_num_compilers` have no effect: subgraphs are
+    compiled in this process, one after the other.
 
     Returns counts of operators: `OperationsInSession`, `OperationsAfterOptimizations`,
     `OperationsOnNeuron`, and `OnNeuronRatio` of the last two. Raises AssertionError if
@@ -103,9 +107,10 @@ def compile(
         grappler=grappler,
         amp_pass=amp_pass,
     )
+    flags = read_flags()
     compilation = compilation_of(
-        compiler_args,
-        workdir=compiler_workdir,
+        (*flags.rest, *split_arguments(compiler_args)),
+        workdir=flags.workdir if compiler_workdir is None else compiler_workdir,
         timeout=COMPILER_TIMEOUT if compiler_timeout is None else compiler_timeout,
         dynamic_batch_size=dynamic_batch_size,
     )
@@ -127,7 +132,7 @@ def compile(
         placement,
         compilation,
         types_of,
-        compiler_recovery,
+        compiler_recovery and not flags.must_compile,
     ).run()
     meta = new_meta_graph(chosen.meta, chosen.key, converted.nodes, converted.functions)
     write_saved_model(chosen.source, chosen.meta, meta, folder)
