@@ -81,7 +81,9 @@ def refuse(text: str) -> None:
 def batches_of(model: Model, shapes: Shapes, placed: Placed) -> Batches:
     """All inputs share the batch, their dimension 0."""
     doubled = {name: (2 * shape[0], *shape[1:]) for name, shape in shapes.items() if shape}
-    importer = GraphImporter(model.flat, InputTypes(model, doubled).resolve(tolerant=True), tolerant=True)
+    importer = GraphImporter(
+        model.flat, InputTypes(model, doubled).resolve(tolerant=True), tolerant=True
+    )
     importer.evaluate(importer.root, model.outputs.values())
     large = Placed(placed.kinds)
     for tensor, value in importer.root.values.items():
