@@ -63,7 +63,7 @@ POSITIVE = np.abs(X) + np.float32(0.5)
 UNIT = np.tanh(X) * np.float32(0.9)
 IMAGE, VOLUME = normal(2, 8, 9, 4), normal(1, 4, 5, 6, 3)
 COLOURS = _RNG.uniform(0, 1, (2, 4, 5, 3)).astype(np.float32)
-I, J = (_RNG.integers(1, 9, (4, 5)).astype(np.int32) for _ in range(2))
+INTS, DIVISORS = (_RNG.integers(1, 9, (4, 5)).astype(np.int32) for _ in range(2))
 P, Q = X > 0, Y > 0
 STATISTICS = [weight(4), weight(4), weight(4), Fixed(np.abs(normal(4)) + np.float32(0.5))]
 ROWS = fixed([2, 0, 1])
@@ -81,7 +81,7 @@ UNARY = {
     "Acos Asin Atanh": UNIT,
     "Acosh": POSITIVE + 1,
     "LogSoftmax Softmax": X[0],
-    "Invert": I,
+    "Invert": INTS,
     "LogicalNot": P,
 }
 BINARY = {
@@ -89,7 +89,7 @@ BINARY = {
     "SquaredDifference Sub": (X, Y),
     "Div DivNoNan FloorDiv FloorMod Mod RealDiv TruncateMod Xdivy": (X, POSITIVE),
     "Pow Xlogy": (POSITIVE, UNIT + 1),
-    "BitwiseAnd BitwiseOr BitwiseXor LeftShift RightShift TruncateDiv": (I, J),
+    "BitwiseAnd BitwiseOr BitwiseXor LeftShift RightShift TruncateDiv": (INTS, DIVISORS),
     "LogicalAnd LogicalOr": (P, Q),
 }
 REDUCTIONS = {
@@ -148,7 +148,7 @@ OTHERS: dict[str, Example] = {
     "GatherNd": Example([X, fixed([[0, 1], [2, 4]])]),
     "GatherV2": Example([X, fixed([4, 0]), fixed(1)]),
     "HSVToRGB": Example([COLOURS]),
-    "IdentityN": Example([X, I]),
+    "IdentityN": Example([X, INTS]),
     "InvertPermutation": Example([ROWS]),
     "LRN": Example([IMAGE], {"depth_radius": 1}),
     "LinSpace": Example([fixed(0, F32), fixed(1, F32), fixed(5)]),
@@ -165,7 +165,7 @@ OTHERS: dict[str, Example] = {
     "MaxPool3D": Example([VOLUME], {"ksize": [1, 2, 2, 2, 1], **CUBE}),
     "MaxPoolV2": Example([IMAGE, fixed([1, 2, 2, 1]), fixed([1, 2, 2, 1])], {"padding": "SAME"}),
     "MirrorPad": Example([X, fixed([[0, 0], [1, 2], [3, 1]])], {"mode": "REFLECT"}),
-    "OneHot": Example([I, fixed(9), fixed(2, F32), fixed(-1, F32)]),
+    "OneHot": Example([INTS, fixed(9), fixed(2, F32), fixed(-1, F32)]),
     "Pack": Example([X, Y], {"N": 2, "axis": 1}),
     "Pad": Example([X, fixed([[1, 0], [0, 2], [3, 1]])]),
     "PadV2": Example([X, fixed([[1, 0], [0, 2], [3, 1]]), fixed(0.5, F32)]),
@@ -251,7 +251,7 @@ def add_example(graph: Message, op: str, example: Example) -> Message:
         node.attr["dtype"].type = code_of_dtype(X.dtype)
         node.attr["value"].tensor.CopyFrom(proto_of_array(X))
     if op == "IdentityN":
-        node.attr["T"].list.type.extend(code_of_dtype(array.dtype) for array in (X, I))
+        node.attr["T"].list.type.extend(code_of_dtype(array.dtype) for array in (X, INTS))
     for name, value in example.attributes.items():
         set_attribute(node.attr[name], value)
     if op in SOURCES:  # a graph is what reads something

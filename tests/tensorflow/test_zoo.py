@@ -1,4 +1,4 @@
-"""Networks of Keras with calibrated batch norms, compiled and run in a fresh process, against Keras.
+"""Networks of Keras with calibrated batch norms, compiled, in a fresh process, against Keras.
 
 Without casts a program gives what Keras gives but for the order of f32 sums. With bf16 operands the
 error is that of bf16 itself: Keras makes it as well under its policy mixed_bfloat16. Both round in

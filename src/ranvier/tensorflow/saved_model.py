@@ -82,8 +82,9 @@ def compile(
     Static shapes come from `model_feed_dict` (arrays), else `model_shape_feed_dict` (lists of
     sizes), by input name of the signature or tensor; else unknown first dimensions are
     `batch_size`. `dynamic_batch_size` lets calls have any batch. `no_fuse_ops` and
-    `force_fuse_ops` (`must_fuse`) are nodes, by name or as operations; `supported_op_types` lists the op types that may be
-    compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in TensorFlow.
+    `force_fuse_ops` (`must_fuse`) are nodes, by name or as operations; `supported_op_types` lists
+    the op types that may be compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in
+    TensorFlow.
     `compiler_args` are those of `ranvier compile`, after those of NEURON_CC_FLAGS in the
     environment. `compiler_workdir` keeps the files of each subgraph. A subgraph that does not
     compile stays in TensorFlow, unless `compiler_recovery` is false or the flags have
