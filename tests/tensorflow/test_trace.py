@@ -52,6 +52,7 @@ def test_a_keras_model(net: Any, tmp_path: Path) -> None:
     close(again.aot_function(x), net(x))
     signature = again.signatures["serving_default"]
     (name,) = signature.structured_input_signature[1]
+    assert name == net.inputs[0].name
     assert signature.structured_outputs["output_0"].shape == (2, 4)
     close(signature(**{name: tf.constant(x)})["output_0"], net(x))
 
@@ -90,7 +91,7 @@ def test_operands_and_results_keep_their_structure(example: Any) -> None:
 
 def test_other_ops_stay_and_a_caller_may_choose() -> None:
     def function(a: Any) -> Any:
-        return tf.linalg.inv(tf.nn.relu(a @ a) + tf.eye(8) * 40.0) @ a
+        return tf.linalg.inv(tf.nn.relu(tf.tanh(a @ a)) + tf.eye(8) * 40.0) @ a
 
     close(tfn.trace(function, A)(A), function(A))
     kept = tfn.trace(function, A, subgraph_builder_function=lambda node: node.op != "Relu")
@@ -125,6 +126,44 @@ def test_fuse_in_a_graph() -> None:
         y = layer(x)
         assert "NeuronOp" in {op.type for op in session.graph.get_operations()}
         close(session.run(y, {x: A[:4]}), np.maximum(A[:4] @ B, 0), 2e-2)
+
+
+def test_fuse_for_any_batch_with_arrays_and_a_gradient() -> None:
+    @tfn.fuse(input_shapes=[[3, 8]], dynamic_batch_size=True)
+    def layer(x: Any, weights: Any) -> Any:
+        return tf.tanh(x @ weights), tf.nn.relu(x)
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 8])
+        results = layer(x, B)
+        assert [y.shape.as_list() for y in results] == [[None, 8], [None, 8]]
+        for batch in (2, 7):
+            found = session.run(results, {x: A[:1].repeat(batch, 0)})
+            close(found[0], np.tanh(A[:1].repeat(batch, 0) @ B), 2e-2)
+    double = tfn.fuse(lambda x: x * 2.0, grad_func=lambda x, dy: dy * 5.0)
+    x = tf.constant(A)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = double(x)
+    close(y, A * 2, 2e-2)
+    close(tape.gradient(y, x), np.full_like(A, 5.0))
+
+
+def test_runs_of_all_programs_are_measured() -> None:
+    model = tfn.trace(lambda x: tf.nn.relu(x) + 1.0, A)
+    with tfn.measure_performance() as measured:
+        for _ in range(3):
+            model(A)
+    model(A)
+    assert json.loads(measured.report())["count"] == 3
+
+
+def test_strings_pass_a_traced_function() -> None:
+    model = tfn.trace(lambda s, x: (tf.strings.length(s), tf.nn.relu(x) + 1.0), (["a", "bc"], A))
+    lengths, y = model(tf.constant(["a", "bc"]), A)
+    assert lengths.numpy().tolist() == [1, 2]
+    close(y, np.maximum(A, 0) + 1)
+    assert 0 < model.on_neuron_ratio < 1
 
 
 def test_measured_calls() -> None:

@@ -135,7 +135,8 @@ def rename_input(text: str, taken: set[str], end: str) -> str:
 
 def add_library(graph: Message, original: Message, functions: Mapping[str, Message]) -> None:
     """The functions that nodes call, those that these call, and their gradients."""
-    library: dict[str, Message] = {f.signature.name: f for f in original.function} | functions
+    library: dict[str, Message] = {f.signature.name: f for f in original.function}
+    library |= functions
     gradients = {g.registered_op_type: g for g in original.registered_gradients}
     gradients |= {g.function_name: g for g in original.gradient}
     found: dict[str, Message] = {}
