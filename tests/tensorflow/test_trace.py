@@ -159,7 +159,9 @@ def test_runs_of_all_programs_are_measured() -> None:
 
 
 def test_strings_pass_a_traced_function() -> None:
-    model = tfn.trace(lambda s, x: (tf.strings.length(s), tf.nn.relu(x) + 1.0), (["a", "bc"], A))
+    model = tfn.trace(
+        lambda s, x: (tf.strings.length(s), tf.nn.relu(x) + 1.0), (tf.constant(["a", "bc"]), A)
+    )
     lengths, y = model(tf.constant(["a", "bc"]), A)
     assert lengths.numpy().tolist() == [1, 2]
     close(y, np.maximum(A, 0) + 1)

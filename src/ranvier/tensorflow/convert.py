@@ -19,7 +19,7 @@ from ranvier.importers.tensorflow.graph import Tensor, tensor_named
 from ranvier.importers.tensorflow.model import Model
 from ranvier.importers.tensorflow.protos import Message, NodeDef
 from ranvier.importers.tensorflow.tensors import proto_of_array
-from ranvier.passes.analysis.operators import framework_name
+from ranvier.passes.analysis.operators import code_of, framework_name
 from ranvier.program import Shapes
 from ranvier.tensorflow.batching import batches_of
 from ranvier.tensorflow.options import Compilation, Placement
@@ -119,8 +119,7 @@ class Converter:
             self.done[key] = found
             refused = {op.name: op for op in found.host_ops if op.name in names}
             for name, op in refused.items():
-                code = next((code for code in Code if code.number == op.code), Code.OP_NO_LOWERING)
-                placed.keep(names[name], Reason(code, op.reason))
+                placed.keep(names[name], Reason(code_of(op.code), op.reason))
             if refused:
                 return False
         return True
