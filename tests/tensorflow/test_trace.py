@@ -6,6 +6,7 @@ Products are f16 with f32 sums unless flags say otherwise: 2^-11 each, so 2e-3 o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,18 @@ def test_flags_of_the_environment(
     assert list(tmp_path.rglob("graph_def.neff"))
 
 
-def test_mixing_a_batch_forbids_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+MIXING: dict[str, Callable[[Any], Any]] = {
+    "Softmax": lambda x: tf.nn.relu(tf.nn.softmax(tf.tanh(x), axis=0)),
+    "twice the batch": lambda x: tf.tanh(x[:-1]) + 1.0,
+    "StridedSlice": lambda x: tf.tanh(x)[: tf.shape(x)[0] // 2] + 1.0,
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_mixing_a_batch_forbids_any_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEURON_CC_FLAGS", "--dynamic-batch-size")
-    with pytest.raises(CodedError, match="Softmax"):
-        tfn.trace(lambda x: tf.nn.relu(tf.nn.softmax(tf.tanh(x), axis=0)), A)
+    with pytest.raises(CodedError, match=name):
+        tfn.trace(MIXING[name], A)
 
 
 @pytest.mark.parametrize("example", [(A, B), {"a": A, "b": B}])
