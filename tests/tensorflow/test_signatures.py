@@ -175,3 +175,21 @@ def test_counts_of_a_signature_among_others(tmp_path: Path) -> None:
     )
     assert counts["OperationsOnNeuron"] == inside > 0
     assert counts["OperationsAfterOptimizations"] == len(nodes) - len(programs) + inside
+
+
+def test_a_session_is_saved_compiled_and_predicts(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 6])
+        w = v1.get_variable("w", initializer=weights(6, 3))
+        y = tf.nn.relu(tf.matmul(x, w)) + 1.0
+        session.run(v1.global_variables_initializer())
+        array = RNG.standard_normal((2, 6)).astype(np.float32)
+        wanted = session.run(y, {x: array})
+        counts = tfn.saved_model.simple_save(
+            session, tmp_path / "new", {"x": x}, {"y": y}, batch_size=2
+        )
+    assert counts["OperationsOnNeuron"] > 0
+    with tfn.predictor.from_saved_model(tmp_path / "new") as predict:
+        assert_close(predict({"x": array}), {"y": wanted})
+        with pytest.raises(ValueError, match="'z' is no input; inputs: x"):
+            predict({"z": array})

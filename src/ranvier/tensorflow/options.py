@@ -74,6 +74,13 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(Code.OPTION_INVALID, f"compiler_args: {message}")
 
 
+def split_tags(tags: Iterable[str] | str | None) -> list[str] | None:
+    """Tags in a list, or in a string with commas between."""
+    if tags is None:
+        return None
+    return [tag.strip() for tag in (tags.split(",") if isinstance(tags, str) else tags)]
+
+
 def split_arguments(arguments: Sequence[object] | str | None) -> list[str]:
     """Arguments in a list, or in a string as a shell splits it. Raises CallerError."""
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn.shapes import format_shape
@@ -16,6 +18,7 @@ from ranvier.importers.tensorflow.model import InputInfo, Model, describe, model
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.importers.tensorflow.saved_model import (
     DEFAULT_SIGNATURE,
+    SERVE,
     Source,
     meta_graph,
     read_saved_model,
@@ -27,10 +30,17 @@ from ranvier.program import Shapes
 from ranvier.tensorflow.convert import Converter
 from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.inference import types_of
-from ranvier.tensorflow.options import Placement, compilation_of, node_names, split_arguments
+from ranvier.tensorflow.options import (
+    Placement,
+    compilation_of,
+    node_names,
+    split_arguments,
+    split_tags,
+)
 from ranvier.tensorflow.report import LOG, counts_of, log_conversion
 from ranvier.tensorflow.writing import new_meta_graph, write_saved_model
 
+v1: Any = tf.compat.v1
 COMPILER_TIMEOUT = 18000
 Feed = Mapping[Any, Any]
 
@@ -124,7 +134,7 @@ def compile(
     chosen = choose(Path(model_dir), tags, signature_def_key)
     warn_of_unknown(placement, chosen)
     shapes = static_shapes(chosen, batch_size, model_shape_feed_dict, model_feed_dict)
-    outputs = chosen.signature.outputs
+    outputs = dict(sorted(chosen.signature.outputs.items()))  # maps have no order
     converted = Converter(
         chosen.model,
         {name: tensor_named(info.name) for name, info in outputs.items()},
@@ -140,6 +150,25 @@ def compile(
     counts = counts_of(converted)
     log_conversion(converted, counts, f"{model_dir} to {new_model_dir}")
     return counts
+
+
+def simple_save(
+    session: Any, export_dir: str | Path, inputs: Any, outputs: Any, **options: Any
+) -> dict[str, Any]:
+    """Save a session's graph between tensors by name, compiled, as `serving_default`.
+
+    `options` are those of `compile`, and so are the result and what is raised.
+    """
+    define = v1.saved_model.signature_def_utils.predict_signature_def
+    with tempfile.TemporaryDirectory(prefix="ranvier-") as folder:
+        path = Path(folder) / Path(export_dir).name
+        with session.graph.as_default():
+            builder = v1.saved_model.Builder(str(path))
+            builder.add_meta_graph_and_variables(
+                session, [SERVE], {DEFAULT_SIGNATURE: define(dict(inputs), dict(outputs))}
+            )
+            builder.save()
+        return compile(path, export_dir, **options)
 
 
 def ignore_without_effect(**given: bool) -> None:
@@ -161,9 +190,7 @@ def warn_of_unknown(placement: Placement, chosen: Chosen) -> None:
 def choose(model_dir: Path, tags: str | Sequence[str] | None, key: str | None) -> Chosen:
     """The meta graph and the signature, with a warning where there were several."""
     source = read_saved_model(model_dir)
-    if isinstance(tags, str):
-        tags = [tag.strip() for tag in tags.split(",")]
-    meta = meta_graph(source, tags)
+    meta = meta_graph(source, split_tags(tags))
     if tags is None and len(tag_sets(source)) > 1:
         LOG.warning("the model has several tag sets; compiling %s", list(meta.meta_info_def.tags))
     keys = signature_keys(meta)

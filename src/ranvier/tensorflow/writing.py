@@ -89,10 +89,14 @@ def init_ops(meta: Message) -> list[str]:
 def needed_nodes(meta: Message, key: str, added: Mapping[str, Message]) -> dict[str, Message]:
     """The nodes that other signatures, and the filling of their variables and tables, need."""
     by_name = {node.name: node for node in meta.graph_def.node}
-    others = [s for name, s in meta.signature_def.items() if name not in (key, INIT_SIGNATURE)]
+    others = [
+        meta.signature_def[name]
+        for name in sorted(meta.signature_def)
+        if name not in (key, INIT_SIGNATURE)
+    ]
     if others and meta.collection_def:
         return by_name  # collections name nodes of all kinds
-    ends = [info.name for s in others for info in (*s.inputs.values(), *s.outputs.values())]
+    ends = [side[n].name for s in others for side in (s.inputs, s.outputs) for n in sorted(side)]
     ends += [asset.tensor_info.name for asset in meta.asset_file_def]
     if others or any("HashTable" in node.op for node in added.values()):
         ends += init_ops(meta)
@@ -147,7 +151,7 @@ def add_library(graph: Message, original: Message, functions: Mapping[str, Messa
         for value in node.attr.values():
             names |= {value.func.name, *(f.name for f in value.list.func)}
         names |= {gradients[name].gradient_func for name in names & gradients.keys()}
-        for name in names & library.keys() - found.keys():
+        for name in sorted(names & library.keys() - found.keys()):
             found[name] = library[name]
             pending += library[name].node_def
     graph.library.function.extend(found.values())
@@ -189,7 +193,7 @@ def write_saved_model(source: Source, meta: Message, new: Message, folder: Path)
         )
     keeps_variables = new.HasField("saver_def") or len(model.meta_graphs) > 1
     with complete_or_absent(folder) as temporary:
-        (temporary / "saved_model.pb").write_bytes(model.SerializeToString())
+        (temporary / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
         for name in ("variables", "assets"):
             original = source.folder / name
             if original.is_dir() and (name != "variables" or keeps_variables):
