@@ -104,20 +104,29 @@ import ranvier.tensorflow
 x = np.load(sys.argv[2])
 y = tf.saved_model.load(sys.argv[1]).signatures["serving_default"](x=tf.constant(x))["y"]
 np.save(sys.argv[3], y.numpy())
+ranvier.tensorflow.saved_model.compile(sys.argv[4], sys.argv[5], batch_size=4)
 """
 
 
-def test_a_fresh_process_needs_our_import_alone(compiled: Compiled, tmp_path: Path) -> None:
+def test_a_fresh_process_needs_our_import_alone(
+    compiled: Compiled, tf1: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """It also writes the bytes that this process wrote."""
     folder, arrays, _ = compiled
     np.save(tmp_path / "x.npy", arrays["x"])
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, folder, tmp_path / "x.npy", tmp_path / "y.npy"],
+        [
+            *(sys.executable, "-c", FRESH, folder),
+            *(tmp_path / "x.npy", tmp_path / "y.npy", tf1[0], tmp_path / "again"),
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.split() == ["True"]
     close(np.load(tmp_path / "y.npy"), arrays["y"])
+    first, second = (f / "saved_model.pb" for f in (folder, tmp_path / "again"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_counts_are_those_of_the_written_graph(compiled: Compiled) -> None:
