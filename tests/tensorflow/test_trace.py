@@ -48,6 +48,10 @@ def test_a_keras_model(net: Any, tmp_path: Path) -> None:
     assert isinstance(model, keras.Model)
     assert model.on_neuron_ratio == 1.0
     close(model(x), net(x))
+    close(model(x, training=False), net(x))
+    close(model.predict(x, verbose=0), net(x))
+    with pytest.raises(ValueError, match="does not train"):
+        model(x, training=True)
     model.save(tmp_path / "saved")
     again = tf.saved_model.load(str(tmp_path / "saved"))
     close(again.aot_function(x), net(x))

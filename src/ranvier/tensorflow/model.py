@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.tensorflow.convert import Converted
 from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.functions import (
@@ -40,11 +41,13 @@ class AwsNeuronModel(Model):
         """The `tf.function` that runs the new graph."""
         self.built = True
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: Any, training: bool | None = None, **named: Any) -> Any:
+        if training:
+            raise CallerError(Code.OPTION_INVALID, "a compiled model does not train")
         return self.aot_function(*arguments, **named)
 
     def call(self, *arguments: Any, **named: Any) -> Any:
-        return self.aot_function(*arguments, **named)
+        return self(*arguments, **named)
 
     @property
     def on_neuron_ratio(self) -> float:
