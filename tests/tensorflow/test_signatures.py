@@ -193,3 +193,23 @@ def test_a_session_is_saved_compiled_and_predicts(tmp_path: Path) -> None:
         assert_close(predict({"x": array}), {"y": wanted})
         with pytest.raises(ValueError, match="'z' is no input; inputs: x"):
             predict({"z": array})
+
+
+@pytest.mark.parametrize("feed", ["shape_feed_dict", "feed_dict"])
+def test_the_graph_of_a_session(feed: str) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 6], "x")
+        y = tf.nn.relu(tf.matmul(x, tf.constant(weights(6, 6))), "y")
+        z = tf.sigmoid(tf.matmul(y, tf.constant(weights(6, 3))), "z")
+        array = RNG.standard_normal((2, 6)).astype(np.float32)
+        wanted = session.run({"y": y, "z": z}, {x: array})
+        given = {x: [2, 6]} if feed == "shape_feed_dict" else {"x:0": array}
+        graph = tfn.graph_util.inference_graph_from_session(
+            session, output_tensors=["y:0", z], op_whitelist={"MatMul", "Relu"}, **{feed: given}
+        )
+        everything = tfn.graph_util.inference_graph_from_session(session, batch_size=2)
+    assert {op.type for op in graph.get_operations()} >= {"NeuronOp", "Sigmoid", "IdentityN"}
+    with v1.Session(graph=graph) as session:
+        assert_close(session.run({"y": "y:0", "z": "z:0"}, {"x:0": array}), wanted)
+    with v1.Session(graph=everything) as session:
+        assert_close({"z": session.run("z:0", {"x:0": array})}, {"z": wanted["z"]})
