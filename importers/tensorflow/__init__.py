@@ -17,8 +17,10 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.tensorflow import (
+    colour,
     constant,
     contraction,
+    diagonal,
     elementwise,
     indexing,
     normalization,
@@ -33,8 +35,10 @@ from ranvier.importers.tensorflow.model import InputTypes, Model, read_model
 
 # These enter their handlers as they are loaded.
 FAMILIES = (
+    colour,
     constant,
     contraction,
+    diagonal,
     elementwise,
     indexing,
     normalization,

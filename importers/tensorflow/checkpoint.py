@@ -53,9 +53,6 @@ class Checkpoint:
         if self._header.endianness:
             raise VerifyException("a checkpoint of a big-endian machine is not readable")
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._entries
-
     def array(self, key: str) -> Array:
         """A tensor, mapped. Raises VerifyException if the files do not hold it."""
         if (entry := self._entries.get(key)) is None:

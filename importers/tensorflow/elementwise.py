@@ -163,11 +163,6 @@ def import_not_equal(node: Node) -> SSAValue:
     return node.build(nn.NotOp(node.build(nn.EqualOp(node.operand(0), node.operand(1)))))
 
 
-@tf_op("LogicalXor")
-def import_logical_xor(node: Node) -> SSAValue:
-    return node.build(nn.XorOp(node.operand(0), node.operand(1)))
-
-
 @tf_op("Invert")
 def import_invert(node: Node) -> SSAValue:
     """All bits set, exclusive or."""

@@ -82,10 +82,6 @@ class Nodes:
                 fail(place, Code.NODE_INVALID, f"two nodes are named '{node.name}'")
             self.by_name[node.name] = node
 
-    @property
-    def is_function(self) -> bool:
-        return False
-
     def node(self, name: str, reader: str = "") -> Message:
         if (node := self.by_name.get(name)) is None:
             by = f"node '{reader}' reads" if reader else "there is no"
@@ -109,10 +105,6 @@ class Body(Nodes):
     def __init__(self, place: str, function: Message) -> None:
         super().__init__(f"{place}: function '{function.signature.name}'", function.node_def)
         self.function = function
-
-    @property
-    def is_function(self) -> bool:
-        return True
 
     @cached_property
     def arguments(self) -> Sequence[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from xdsl.dialects.builtin import LocationAttr, ModuleOp
 from xdsl.ir import SSAValue
@@ -40,7 +41,14 @@ class Frame:
     location: LocationAttr | None = None
     """Of all ops, where the nodes are part of a node that stands for them."""
     values: dict[Tensor, Value] = field(default_factory=dict[Tensor, Value])
+    others: dict[str, Missing | Dead] = field(default_factory=dict[str, "Missing | Dead"])
+    """What all results of a node are that have no value of their own."""
     done: set[str] = field(default_factory=set[str])
+
+    def knows(self, tensor: Tensor) -> bool:
+        if tensor not in self.values and tensor.node in self.others:
+            self.values[tensor] = self.others[tensor.node]
+        return tensor in self.values
 
 
 class GraphImporter:
@@ -98,7 +106,7 @@ class GraphImporter:
     def evaluate(self, frame: Frame, wanted: Iterable[Tensor]) -> list[Value]:
         """The values of results. Raises ModelImportError for a cycle and for what is undefined."""
         wanted = list(wanted)
-        pending = [tensor.node for tensor in wanted if tensor not in frame.values]
+        pending = [tensor.node for tensor in wanted if not frame.knows(tensor)]
         opened: set[str] = set()
         while pending:
             name = pending[-1]
@@ -106,7 +114,7 @@ class GraphImporter:
                 pending.pop()
                 continue
             node = frame.nodes.node(name)
-            needed = [t for t in self._operands(frame, node) if t not in frame.values]
+            needed = [t for t in self._operands(frame, node) if not frame.knows(t)]
             if not needed:
                 self._import(frame, node)
                 frame.done.add(pending.pop())
@@ -117,7 +125,7 @@ class GraphImporter:
                 self._fail(node, "is part of a cycle")
             opened.add(name)
             pending += [tensor.node for tensor in needed]
-        if undefined := next((t for t in wanted if t not in frame.values), None):
+        if undefined := next((t for t in wanted if not frame.knows(t)), None):
             fail(self.place, Code.NODE_INVALID, f"there is no result '{undefined}'")
         return [frame.values[tensor] for tensor in wanted]
 
@@ -140,13 +148,17 @@ class GraphImporter:
                 return
             if proto.op == "Const":
                 results = [self._constant(frame, node)]
+            elif proto.op != "Merge" and any(isinstance(value, Dead) for value in operands):
+                frame.others[proto.name] = Dead()
+                return
             else:
                 results = self._results(node)
         except ModelImportError as error:
             if not self.tolerant or frame is not self.root:
                 raise
             self.builder.roll_back(mark)
-            results = self._kept(node, Missing(error.code, str(error)))
+            self._keep(node, Missing(error.code, str(error)))
+            return
         for index, value in enumerate(results):
             frame.values[Tensor(proto.name, index)] = value
             if isinstance(value, SSAValue) and value.name_hint is None:
@@ -165,8 +177,6 @@ class GraphImporter:
     def _results(self, node: Node) -> Sequence[Value]:
         if node.op_type == "Merge":
             return import_control(self, node) or ()
-        if any(isinstance(value, Dead) for value in node.inputs):
-            return [Dead()] * 8
         if missing := next((v for v in node.inputs if isinstance(v, Missing)), None):
             raise ModelImportError(missing.code, missing.reason)
         try:
@@ -181,7 +191,7 @@ class GraphImporter:
 
     def _handled(self, node: Node) -> Value | Sequence[Value]:
         if node.op_type in ("Placeholder", "PlaceholderV2"):
-            node.fail(Code.INPUT_UNKNOWN, "it is no input of the signature, and nothing feeds it")
+            node.fail(Code.INPUT_UNKNOWN, "nothing feeds it a tensor that nn has")
         if (handler := HANDLERS.get(node.op_type)) is None:
             raise NotInNn
         return handler(node)
@@ -198,18 +208,22 @@ class GraphImporter:
         except VerifyException as error:
             raise node.error(Code.NODE_INVALID, str(error)) from error
 
-    def _kept(self, node: Node, missing: Missing) -> Sequence[Value]:
-        """A node that stays in TensorFlow: opaque where the types of its results are known."""
-        self.refused[node.name] = missing
-        types: list[TensorType] = []
-        while (type := self.types.get(Tensor(node.name, len(types)))) is not None:
-            types.append(type)
+    def _keep(self, node: Node, missing: Missing) -> None:
+        """A node that stays in TensorFlow: opaque as far as the types of its results are known."""
+        self.refused[node.name] = self.root.others[node.name] = missing
+        types = self._types_by_node.get(node.name, {})
         operands = [value for value in node.inputs if isinstance(value, SSAValue)]
-        if not types:
-            return [missing] * 64
-        op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, types)
-        self.builder.append(op, node.location)
-        return op.results
+        if types:
+            op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, list(types.values()))
+            self.builder.append(op, node.location)
+            self.root.values |= dict(zip(types, op.results, strict=True))
+
+    @cached_property
+    def _types_by_node(self) -> dict[str, dict[Tensor, TensorType]]:
+        found: dict[str, dict[Tensor, TensorType]] = {}
+        for tensor, type in self.types.items():
+            found.setdefault(tensor.node, {})[tensor] = type
+        return found
 
     # -- The module ---------------------------------------------------------------------------
 

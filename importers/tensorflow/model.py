@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from xdsl.ir import Attribute
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code
@@ -170,9 +171,22 @@ class InputTypes:
     model: Model
     given: Mapping[str, Shape]
 
-    def resolve(self) -> dict[str, tuple[str, TensorType]]:
-        """Name and type of each input, by the name of its node."""
+    def resolve(self, *, tolerant: bool = False) -> dict[str, tuple[str, TensorType]]:
+        """Name and type of each input, by the name of its node.
+
+        A tolerant caller does without the inputs whose elements `nn` does not have.
+        """
+        return {
+            info.tensor.node: (name, tensor_type(shape, element))
+            for name, shape in self.shapes().items()
+            for info in (self.model.inputs[name],)
+            if (element := self._element(name, info.dtype, tolerant)) is not None
+        }
+
+    def shapes(self) -> dict[str, Shape]:
+        """Of each input, by its name."""
         names = {alias: name for name in self.model.inputs for alias in self._aliases(name)}
+        names |= {name: name for name in self.model.inputs}  # may be another input's node too
         shapes: dict[str, Shape] = {}
         for alias, shape in self.given.items():
             if alias not in names:
@@ -183,21 +197,22 @@ class InputTypes:
                 )
             shapes[names[alias]] = shape
         return {
-            info.tensor.node: (name, self._type(name, info, shapes.get(name)))
+            name: self._shape(name, info.shape, shapes.get(name))
             for name, info in self.model.inputs.items()
         }
 
     def _aliases(self, name: str) -> list[str]:
-        """Names by which callers know an input: that of the signature, node, or tensor."""
+        """Names by which callers know an input beside that of the signature."""
         own = self.model.inputs[name].tensor
-        return list(dict.fromkeys((str(own), own.node, name)))
+        return [str(own), own.node]
 
-    def _type(self, name: str, info: InputInfo, given: Shape | None) -> TensorType:
+    def _element(self, name: str, dtype: int, tolerant: bool) -> Attribute | None:
         try:
-            element = element_of_code(info.dtype)
+            return element_of_code(dtype)
         except VerifyException as error:
+            if tolerant:
+                return None
             self._fail(Code.MODEL_UNSUPPORTED, f"input '{name}': {error}")
-        return tensor_type(self._shape(name, info.shape, given), element)
 
     def _shape(self, name: str, declared: Declared, given: Shape | None) -> Shape:
         text = describe(declared)

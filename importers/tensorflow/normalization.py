@@ -22,6 +22,17 @@ tf_op("Softmax")(over_last(nn.SoftmaxOp))
 tf_op("LogSoftmax")(over_last(nn.LogSoftmaxOp))
 
 
+@tf_op("SoftmaxCrossEntropyWithLogits")
+def import_softmax_cross_entropy(node: Node) -> Sequence[SSAValue]:
+    """Of logits and probabilities `p`, `-sum(p * log_softmax(x))` and its gradient in `x`."""
+    logits, labels = node.operand(0), node.operand(1)
+    axis = node.rank() - 1
+    product = nn.MulOp(labels, node.build(nn.LogSoftmaxOp(logits, axis=axis)))
+    total = node.build(nn.ReduceSumOp(node.build(product), axes=(axis,), keepdims=False))
+    softmax = node.build(nn.SoftmaxOp(logits, axis=axis))
+    return [node.build(nn.NegOp(total)), node.build(nn.SubOp(softmax, labels))]
+
+
 @tf_op("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def import_batch_norm(node: Node) -> Sequence[SSAValue]:
     """Of 16-bit floats, statistics are f32, and so is the arithmetic."""

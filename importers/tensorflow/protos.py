@@ -36,7 +36,10 @@ AttrValue: 1 ListValue list, 2 bytes s, 3 int64 i, 4 float f, 5 bool b, 6 int32 
 ListValue: 2 bytes* s, 3 int64* i, 4 float* f, 5 bool* b, 6 int32* type
   7 TensorShapeProto* shape, 8 TensorProto* tensor, 9 NameAttrList* func
 NameAttrList: 1 string name, 2 map<AttrValue> attr
-FunctionDefLibrary: 1 FunctionDef* function
+FunctionDefLibrary: 1 FunctionDef* function, 2 GradientDef* gradient
+  3 RegisteredGradient* registered_gradients
+GradientDef: 1 string function_name, 2 string gradient_func
+RegisteredGradient: 1 string gradient_func, 2 string registered_op_type
 FunctionDef: 1 OpDef signature, 3 NodeDef* node_def, 4 map<string> ret, 5 map<AttrValue> attr
   6 map<string> control_ret
 OpDef: 1 string name, 2 ArgDef* input_arg, 3 ArgDef* output_arg
@@ -132,8 +135,6 @@ GraphDef: Message = _CLASSES["GraphDef"]
 NodeDef: Message = _CLASSES["NodeDef"]
 FunctionDef: Message = _CLASSES["FunctionDef"]
 AttrValue: Message = _CLASSES["AttrValue"]
-SignatureDef: Message = _CLASSES["SignatureDef"]
-TensorShapeProto: Message = _CLASSES["TensorShapeProto"]
 TensorProto: Message = _CLASSES["TensorProto"]
 BundleHeaderProto: Message = _CLASSES["BundleHeaderProto"]
 BundleEntryProto: Message = _CLASSES["BundleEntryProto"]

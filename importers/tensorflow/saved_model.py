@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.tensorflow.checkpoint import Checkpoint
@@ -100,15 +100,19 @@ def tag_sets(source: Source) -> list[list[str]]:
 
 
 def meta_graph(source: Source, tags: Sequence[str] | None = None) -> Message:
-    """The meta graph of these tags; without tags the one to serve, else the first."""
+    """The meta graph of these tags; without tags the one to serve, else the first.
+
+    Raises CallerError if there are none of these tags.
+    """
     sets = [set(tags) for tags in tag_sets(source)]
     if tags is None:
         return source.model.meta_graphs[sets.index({SERVE}) if {SERVE} in sets else 0]
     if set(tags) not in sets:
         known = "; ".join(", ".join(tags) or "none" for tags in tag_sets(source))
-        source.fail(
+        raise CallerError(
             Code.OPTION_INVALID,
-            f"no meta graph has the tags {', '.join(tags) or 'none'}; tag sets: {known}",
+            f"{source.name}: no meta graph has the tags {', '.join(tags) or 'none'}; "
+            f"tag sets: {known}",
         )
     return source.model.meta_graphs[sets.index(set(tags))]
 
@@ -121,15 +125,19 @@ def signature_keys(meta: Message) -> list[str]:
 
 
 def signature(source: Source, meta: Message, key: str | None = None) -> tuple[str, Message]:
-    """The signature of this key; without a key the default one, else the first."""
+    """The signature of this key; without a key the default one, else the first.
+
+    Raises CallerError for an unknown key, ModelImportError if there is nothing to choose.
+    """
     keys = signature_keys(meta)
     if key is None:
         if not keys:
             source.fail(Code.MODEL_EMPTY, "the model has no signature with outputs")
         key = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in keys else keys[0]
     if key not in keys:
-        source.fail(
-            Code.OPTION_INVALID, f"no signature '{key}'; signatures: {', '.join(keys) or 'none'}"
+        raise CallerError(
+            Code.OPTION_INVALID,
+            f"{source.name}: no signature '{key}'; signatures: {', '.join(keys) or 'none'}",
         )
     chosen = meta.signature_def[key]
     for info in (*chosen.inputs.values(), *chosen.outputs.values()):

@@ -53,7 +53,6 @@ _VALUES = {
     "u4": "uint32_val",
     "u8": "uint64_val",
 }
-UNKNOWN_RANK = None
 
 
 def dtype_of_code(code: int) -> np.dtype[Any]:
@@ -76,7 +75,7 @@ def element_of_code(code: int) -> Attribute:
 def shape_of_proto(shape: Message) -> tuple[int, ...] | None:
     """Sizes, -1 where unknown; None if not even the rank is known."""
     if shape.unknown_rank:
-        return UNKNOWN_RANK
+        return None
     return tuple(max(-1, int(dim.size)) for dim in shape.dim)
 
 

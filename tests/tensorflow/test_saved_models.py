@@ -18,7 +18,7 @@ import tensorflow as tf
 from small_models import write_keras, write_loop, write_tf1
 
 import ranvier.tensorflow as tfn
-from ranvier.dialects.diagnostics import CodedError
+from ranvier.dialects.diagnostics import CallerError, CodedError
 
 v1 = tf.compat.v1
 compile_model = tfn.saved_model.compile
@@ -104,20 +104,29 @@ import ranvier.tensorflow
 x = np.load(sys.argv[2])
 y = tf.saved_model.load(sys.argv[1]).signatures["serving_default"](x=tf.constant(x))["y"]
 np.save(sys.argv[3], y.numpy())
+ranvier.tensorflow.saved_model.compile(sys.argv[4], sys.argv[5], batch_size=4)
 """
 
 
-def test_a_fresh_process_needs_our_import_alone(compiled: Compiled, tmp_path: Path) -> None:
+def test_a_fresh_process_needs_our_import_alone(
+    compiled: Compiled, tf1: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """It also writes the bytes that this process wrote."""
     folder, arrays, _ = compiled
     np.save(tmp_path / "x.npy", arrays["x"])
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, folder, tmp_path / "x.npy", tmp_path / "y.npy"],
+        [
+            *(sys.executable, "-c", FRESH, folder),
+            *(tmp_path / "x.npy", tmp_path / "y.npy", tf1[0], tmp_path / "again"),
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.split() == ["True"]
     close(np.load(tmp_path / "y.npy"), arrays["y"])
+    first, second = (f / "saved_model.pb" for f in (folder, tmp_path / "again"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_counts_are_those_of_the_written_graph(compiled: Compiled) -> None:
@@ -229,6 +238,7 @@ def test_another_batch_is_refused_and_both_shapes_named(compiled: Compiled) -> N
     ("options", "left"),
     [
         ({"no_fuse_ops": ["hidden"]}, {"Relu"}),
+        ({"no_fuse_ops": "hidden:0"}, {"Relu"}),
         ({"supported_op_types": ["MatMul"]}, {"Relu", "Softmax"}),
         ({"minimum_segment_size": 100}, {"Relu", "MatMul", "Softmax"}),
         (
@@ -282,16 +292,43 @@ def test_a_work_directory_keeps_the_files(tf1: tuple[Path, dict[str, Any]], tmp_
         ({"model_shape_feed_dict": {"y": [1, 12]}}, ["'y'", "x"]),
         ({"model_feed_dict": {"x": np.zeros(12)}}, ["'x'", "rank 2"]),
         ({"model_shape_feed_dict": {"x": [1, 13]}}, ["1x13", "?x12"]),
+        ({"model_shape_feed_dict": {"x": [None, 12]}}, ["'x'", "None"]),
+        ({"batch_size": 0}, ["batch_size", "got 0"]),
         ({"compiler_args": ["--fast-maths", "none"]}, ["--fast-maths"]),
+        ({"compiler_workdir": "/dev/null/work"}, ["/dev/null/work"]),
     ],
 )
 def test_bad_arguments_are_named(
     tf1: tuple[Path, dict[str, Any]], tmp_path: Path, options: dict[str, Any], words: list[str]
 ) -> None:
-    with pytest.raises(CodedError) as refused:
+    with pytest.raises(CallerError) as refused:
         compile_model(tf1[0], tmp_path / "new", **options)
     assert [word for word in words if word not in str(refused.value)] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_no_node_are_warned_of(
+    tf1: tuple[Path, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    compile_model(tf1[0], tmp_path / "new", no_fuse_ops=["hiden"])
+    logger.removeHandler(caplog.handler)
+    assert "hiden" in caplog.text
+
+
+def test_what_does_not_compile_in_time_stays_or_is_an_error(
+    tf1: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, arrays = tf1
+    counts = compile_model(folder, tmp_path / "new", batch_size=4, compiler_timeout=1e-9)
+    assert counts["OperationsOnNeuron"] == 0
+    found = tf.saved_model.load(str(tmp_path / "new")).signatures["serving_default"]
+    close(found(x=tf.constant(arrays["x"]))["y"], arrays["y"])
+    monkeypatch.setenv("NEURON_CC_FLAGS", "--must-compile")
+    with pytest.raises(TimeoutError):
+        compile_model(folder, tmp_path / "other", compiler_timeout=1e-9)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_directory_that_exists_is_left_alone(

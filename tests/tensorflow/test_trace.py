@@ -6,6 +6,7 @@ Products are f16 with f32 sums unless flags say otherwise: 2^-11 each, so 2e-3 o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,16 @@ def test_a_keras_model(net: Any, tmp_path: Path) -> None:
     assert isinstance(model, keras.Model)
     assert model.on_neuron_ratio == 1.0
     close(model(x), net(x))
+    close(model(x, training=False), net(x))
+    close(model.predict(x, verbose=0), net(x))
+    with pytest.raises(ValueError, match="does not train"):
+        model(x, training=True)
     model.save(tmp_path / "saved")
     again = tf.saved_model.load(str(tmp_path / "saved"))
     close(again.aot_function(x), net(x))
     signature = again.signatures["serving_default"]
     (name,) = signature.structured_input_signature[1]
+    assert name == net.inputs[0].name
     assert signature.structured_outputs["output_0"].shape == (2, 4)
     close(signature(**{name: tf.constant(x)})["output_0"], net(x))
 
@@ -69,10 +75,18 @@ def test_flags_of_the_environment(
     assert list(tmp_path.rglob("graph_def.neff"))
 
 
-def test_mixing_a_batch_forbids_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+MIXING: dict[str, Callable[[Any], Any]] = {
+    "Softmax": lambda x: tf.nn.relu(tf.nn.softmax(tf.tanh(x), axis=0)),
+    "twice the batch": lambda x: tf.tanh(x[:-1]) + 1.0,
+    "StridedSlice": lambda x: tf.tanh(x)[: tf.shape(x)[0] // 2] + 1.0,
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_mixing_a_batch_forbids_any_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEURON_CC_FLAGS", "--dynamic-batch-size")
-    with pytest.raises(CodedError, match="Softmax"):
-        tfn.trace(lambda x: tf.nn.relu(tf.nn.softmax(tf.tanh(x), axis=0)), A)
+    with pytest.raises(CodedError, match=name):
+        tfn.trace(MIXING[name], A)
 
 
 @pytest.mark.parametrize("example", [(A, B), {"a": A, "b": B}])
@@ -90,7 +104,7 @@ def test_operands_and_results_keep_their_structure(example: Any) -> None:
 
 def test_other_ops_stay_and_a_caller_may_choose() -> None:
     def function(a: Any) -> Any:
-        return tf.linalg.inv(tf.nn.relu(a @ a) + tf.eye(8) * 40.0) @ a
+        return tf.linalg.inv(tf.nn.relu(tf.tanh(a @ a)) + tf.eye(8) * 40.0) @ a
 
     close(tfn.trace(function, A)(A), function(A))
     kept = tfn.trace(function, A, subgraph_builder_function=lambda node: node.op != "Relu")
@@ -125,6 +139,46 @@ def test_fuse_in_a_graph() -> None:
         y = layer(x)
         assert "NeuronOp" in {op.type for op in session.graph.get_operations()}
         close(session.run(y, {x: A[:4]}), np.maximum(A[:4] @ B, 0), 2e-2)
+
+
+def test_fuse_for_any_batch_with_arrays_and_a_gradient() -> None:
+    @tfn.fuse(input_shapes=[[3, 8]], dynamic_batch_size=True)
+    def layer(x: Any, weights: Any) -> Any:
+        return tf.tanh(x @ weights), tf.nn.relu(x)
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 8])
+        results = layer(x, B)
+        assert [y.shape.as_list() for y in results] == [[None, 8], [None, 8]]
+        for batch in (2, 7):
+            found = session.run(results, {x: A[:1].repeat(batch, 0)})
+            close(found[0], np.tanh(A[:1].repeat(batch, 0) @ B), 2e-2)
+    double = tfn.fuse(lambda x: x * 2.0, grad_func=lambda x, dy: dy * 5.0)
+    x = tf.constant(A)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = double(x)
+    close(y, A * 2, 2e-2)
+    close(tape.gradient(y, x), np.full_like(A, 5.0))
+
+
+def test_runs_of_all_programs_are_measured() -> None:
+    model = tfn.trace(lambda x: tf.nn.relu(x) + 1.0, A)
+    with tfn.measure_performance() as measured:
+        for _ in range(3):
+            model(A)
+    model(A)
+    assert json.loads(measured.report())["count"] == 3
+
+
+def test_strings_pass_a_traced_function() -> None:
+    model = tfn.trace(
+        lambda s, x: (tf.strings.length(s), tf.nn.relu(x) + 1.0), (tf.constant(["a", "bc"]), A)
+    )
+    lengths, y = model(tf.constant(["a", "bc"]), A)
+    assert lengths.numpy().tolist() == [1, 2]
+    close(y, np.maximum(A, 0) + 1)
+    assert 0 < model.on_neuron_ratio < 1
 
 
 def test_measured_calls() -> None:

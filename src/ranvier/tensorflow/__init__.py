@@ -10,7 +10,9 @@ Importing this registers the op `NeuronOp`, so that compiled models load.
 
 from __future__ import annotations
 
+from ranvier.tensorflow import graph_util as graph_util
 from ranvier.tensorflow import performance as performance
+from ranvier.tensorflow import predictor as predictor
 from ranvier.tensorflow import saved_model as saved_model
 from ranvier.tensorflow.analysis import analyze_model as analyze_model
 from ranvier.tensorflow.fuse import fuse as fuse

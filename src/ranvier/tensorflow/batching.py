@@ -81,7 +81,9 @@ def refuse(text: str) -> None:
 def batches_of(model: Model, shapes: Shapes, placed: Placed) -> Batches:
     """All inputs share the batch, their dimension 0."""
     doubled = {name: (2 * shape[0], *shape[1:]) for name, shape in shapes.items() if shape}
-    importer = GraphImporter(model.flat, InputTypes(model, doubled).resolve(), tolerant=True)
+    importer = GraphImporter(
+        model.flat, InputTypes(model, doubled).resolve(tolerant=True), tolerant=True
+    )
     importer.evaluate(importer.root, model.outputs.values())
     large = Placed(placed.kinds)
     for tensor, value in importer.root.values.items():
@@ -94,10 +96,12 @@ def batches_of(model: Model, shapes: Shapes, placed: Placed) -> Batches:
 
 
 def batch_axis(small: Shape, large: Shape) -> int | None:
-    """The dimension that differs; None if none does. Raises CallerError if several do."""
+    """The dimension that doubles; None if all stay. Raises CallerError for any other change."""
     differing = [d for d, (a, b) in enumerate(zip(small, large, strict=True)) if a != b]
     if len(differing) > 1:
         refuse(f"a tensor of {list(small)} has the batch in {len(differing)} dimensions")
+    if any(large[d] != 2 * small[d] for d in differing):
+        refuse(f"a tensor of {list(small)} is one of {list(large)} with twice the batch")
     return differing[0] if differing else None
 
 
@@ -148,7 +152,8 @@ def keeps_apart(op: Operation, read: list[int | None], made: int | None) -> bool
             return op.get("axis") not in read and len(set(read)) == 1
         case nn.SliceOp():
             axis = read[0]
-            return axis is not None and ints(op.steps)[axis] == 1 and ints(op.starts)[axis] == 0
+            whole = axis is not None and ints(op.sizes)[axis] == shape_of(op.operand)[axis]
+            return axis is not None and whole and ints(op.steps)[axis] == 1
         case nn.PadOp():
             return read[0] is not None and not (ints(op.low)[read[0]] or ints(op.high)[read[0]])
         case nn.GatherOp():

@@ -19,7 +19,7 @@ from ranvier.importers.tensorflow.graph import Tensor, tensor_named
 from ranvier.importers.tensorflow.model import Model
 from ranvier.importers.tensorflow.protos import Message, NodeDef
 from ranvier.importers.tensorflow.tensors import proto_of_array
-from ranvier.passes.analysis.operators import framework_name
+from ranvier.passes.analysis.operators import code_of, framework_name
 from ranvier.program import Shapes
 from ranvier.tensorflow.batching import batches_of
 from ranvier.tensorflow.options import Compilation, Placement
@@ -45,6 +45,8 @@ class Converted:
     nodes: list[Message]
     subgraphs: list[CompiledSubgraph]
     placed: Placed
+    native: Mapping[str, None]
+    """Names of the old nodes that stay in TensorFlow."""
     functions: Mapping[str, Message]
 
     @property
@@ -82,16 +84,18 @@ class Converter:
             self.model, self.shapes, self.compilation.options, self.placement, self.types_of
         )
         while True:
-            device = sum(kind is Kind.DEVICE for kind in placed.kinds.values())
+            ops = sum(kind in (Kind.DEVICE, Kind.HOST) for kind in placed.kinds.values())
             divider = Divider(self.model.flat, placed.kinds, placed.constants)
-            division = divider.divide(self.placement.minimum(device))
+            division = divider.divide(self.placement.minimum(ops))
             if self._compile_all(division, placed):
                 break
         subgraphs = [self.done[key_of(subgraph)] for subgraph in division.subgraphs]
         if self.compilation.dynamic_batch_size:
             self._find_batches(division, placed, subgraphs)
         nodes = self._nodes(division, subgraphs)
-        return Converted(self.model, nodes, subgraphs, placed, self.model.flat.functions)
+        return Converted(
+            self.model, nodes, subgraphs, placed, division.native, self.model.flat.functions
+        )
 
     # -- Compiling ----------------------------------------------------------------------------
 
@@ -115,8 +119,7 @@ class Converter:
             self.done[key] = found
             refused = {op.name: op for op in found.host_ops if op.name in names}
             for name, op in refused.items():
-                code = next((code for code in Code if code.number == op.code), Code.OP_NO_LOWERING)
-                placed.keep(names[name], Reason(code, op.reason))
+                placed.keep(names[name], Reason(code_of(op.code), op.reason))
             if refused:
                 return False
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from dataclasses import dataclass
 from typing import NoReturn
@@ -19,6 +20,7 @@ class Flags:
     workdir: str | None
     dynamic_batch_size: bool
     must_compile: bool
+    """Whether a subgraph that does not compile is an error."""
     rest: tuple[str, ...]
 
     def compilation(self) -> Compilation:
@@ -36,8 +38,8 @@ class _Parser(argparse.ArgumentParser):
         raise CallerError(Code.OPTION_INVALID, f"NEURON_CC_FLAGS: {message}")
 
 
-def read_flags(text: str) -> Flags:
-    """The flags in a string as a shell splits it. Raises CallerError for what has no value."""
+def read_flags() -> Flags:
+    """The flags in the environment. Raises CallerError for what has no value."""
     parser = _Parser(prog="NEURON_CC_FLAGS", add_help=False, allow_abbrev=False)
     parser.add_argument("--workdir")
     parser.add_argument("--dynamic-batch-size", action="store_true")
@@ -45,7 +47,8 @@ def read_flags(text: str) -> Flags:
     parser.add_argument("--extract-weights")
     parser.add_argument("--verbose")
     try:
-        known, rest = parser.parse_known_args(shlex.split(text))
+        words = shlex.split(os.environ.get("NEURON_CC_FLAGS", ""))
     except ValueError as error:
         raise CallerError(Code.OPTION_INVALID, f"NEURON_CC_FLAGS: {error}") from error
+    known, rest = parser.parse_known_args(words)
     return Flags(known.workdir, known.dynamic_batch_size, known.must_compile, tuple(rest))

@@ -107,12 +107,21 @@ def spec_of(value: Any) -> Any:
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
+def any_batch(spec: Any) -> Any:
+    """The static type with a first dimension of any size."""
+    if not spec.shape.rank:
+        return spec
+    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)
+
+
 def convert_function(
     traced: Traced,
     name: str,
     shapes: Sequence[tuple[int, ...]],
     placement: Placement,
     compilation: Compilation,
+    *,
+    recovery: bool = True,
 ) -> Converted:
     """Compile what the machine runs of a traced function, for operands of these shapes."""
     model = traced.model(name)
@@ -121,7 +130,9 @@ def convert_function(
         for key, tensor in zip(traced.ends(), traced.function.outputs, strict=True)
     }
     given = dict(zip(traced.inputs, shapes, strict=True))
-    return Converter(model, traced.ends(), dtypes, given, placement, compilation, types_of).run()
+    return Converter(
+        model, traced.ends(), dtypes, given, placement, compilation, types_of, recovery
+    ).run()
 
 
 def run_converted(converted: Converted, traced: Traced, flat: Sequence[Any]) -> Any:

@@ -9,7 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.tensorflow.functions import convert_function, run_converted, trace_function
+from ranvier.tensorflow.functions import (
+    any_batch,
+    convert_function,
+    run_converted,
+    trace_function,
+)
 from ranvier.tensorflow.options import Placement, compilation_of
 
 
@@ -29,11 +34,11 @@ def fuse(
     executable: bytes | None = None,
     grad_func: Callable[..., Any] | None = None,
 ) -> Any:
-    """Compile a function of tensors when it is called.
+    """Compile a function of tensors when it is called; what is no tensor is part of the program.
 
     Static shapes are those of the operands, `input_shapes`, or `batch_size` for unknown first
     dimensions. `grad_func` is the gradient; without one there is none. `asynchronous`, `verbose`,
-    `output_shapes` and `executable` are accepted: compiling happens at the call, and always.
+    `output_shapes` and `executable` have no effect: each call compiles.
     """
     if func is None:
         return functools.partial(
@@ -57,18 +62,25 @@ def fuse(
 
     @functools.wraps(function)
     def fused(*arguments: Any, **named: Any) -> Any:
-        flat = [tf.convert_to_tensor(value) for value in tf.nest.flatten((arguments, named))]
+        given = tf.nest.flatten((arguments, named))
+        flat = [value for value in given if tf.is_tensor(value)]
         specs = [static_spec(i, t, input_shapes, batch_size) for i, t in enumerate(flat)]
+        shapes = [tuple(spec.shape.as_list()) for spec in specs]
+        if compilation.dynamic_batch_size:
+            specs = list(map(any_batch, specs))
 
         def call(values: Sequence[Any]) -> Any:
-            own, own_named = tf.nest.pack_sequence_as((arguments, named), values)
+            rest = iter(values)
+            filled = [next(rest) if tf.is_tensor(value) else value for value in given]
+            own, own_named = tf.nest.pack_sequence_as((arguments, named), filled)
             return function(*own, **own_named)
 
         traced = trace_function(call, specs)
         label = name or getattr(function, "__name__", "function")
-        shapes = [tuple(spec.shape.as_list()) for spec in specs]
         placement = Placement(minimum_segment_size=1)
         converted = convert_function(traced, label, shapes, placement, compilation)
+        if tf.executing_eagerly():
+            return tf.function(lambda *own: run_converted(converted, traced, own))(*flat)
         return run_converted(converted, traced, flat)
 
     return fused if grad_func is None else with_gradient(fused, grad_func)
@@ -76,9 +88,15 @@ def fuse(
 
 def with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Any:
     def both(*arguments: Any) -> Any:
-        return function(*arguments), functools.partial(gradient, *arguments)
+        stopped = tf.nest.map_structure(without_gradient, arguments)
+        return function(*stopped), functools.partial(gradient, *arguments)
 
     return tf.custom_gradient(both)
+
+
+def without_gradient(value: Any) -> Any:
+    """The operand as a constant for gradients: TensorFlow would ask the NeuronOp for its own."""
+    return tf.stop_gradient(value) if tf.is_tensor(value) else value
 
 
 def static_spec(

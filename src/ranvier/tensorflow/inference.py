@@ -22,13 +22,15 @@ def types_of(model: Model, shapes: Shapes) -> Mapping[Tensor, TensorType]:
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef.FromString(graph_of(model.flat, whole=False))
-    resolved = InputTypes(model, shapes).resolve()
+    static = {
+        info.tensor.node: placeholder(info.tensor.node, info.dtype, shape)
+        for name, shape in InputTypes(model, shapes).shapes().items()
+        for info in (model.inputs[name],)
+    }
     for node in graph.node:
         node.attr.pop("_output_shapes", None)
-        if node.name in resolved:
-            info = next(i for i in model.inputs.values() if i.tensor.node == node.name)
-            static = placeholder(node.name, info.dtype, resolved[node.name][1].get_shape())
-            node.ParseFromString(static.SerializeToString())
+        if node.name in static:
+            node.ParseFromString(static[node.name].SerializeToString())
     built: Any = tf.Graph()
     with built.as_default():
         try:

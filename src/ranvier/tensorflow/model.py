@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,17 @@ from typing import Any
 
 import tensorflow as tf
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.tensorflow.convert import Converted
 from ranvier.tensorflow.flags import read_flags
-from ranvier.tensorflow.functions import convert_function, run_converted, spec_of, trace_function
+from ranvier.tensorflow.functions import (
+    any_batch,
+    convert_function,
+    run_converted,
+    spec_of,
+    trace_function,
+)
 from ranvier.tensorflow.options import Placement
-from ranvier.tensorflow.partition import Kind
 from ranvier.tensorflow.report import LOG
 
 NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
@@ -34,11 +41,13 @@ class AwsNeuronModel(Model):
         """The `tf.function` that runs the new graph."""
         self.built = True
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: Any, training: bool | None = None, **named: Any) -> Any:
+        if training:
+            raise CallerError(Code.OPTION_INVALID, "a compiled model does not train")
         return self.aot_function(*arguments, **named)
 
     def call(self, *arguments: Any, **named: Any) -> Any:
-        return self.aot_function(*arguments, **named)
+        return self(*arguments, **named)
 
     @property
     def on_neuron_ratio(self) -> float:
@@ -55,14 +64,14 @@ class AwsNeuronModel(Model):
         module.__call__ = self.aot_function
         arguments, named = self._specs
         concrete = self.aot_function.get_concrete_function(*arguments, **named)
-        tf.saved_model.save(module, path, signatures=serving(concrete))
+        tf.saved_model.save(module, path, signatures=serving(concrete, self._specs))
 
 
-def serving(concrete: Any) -> Any:
+def serving(concrete: Any, operands: Any) -> Any:
     """A signature: operands by name, results by name."""
     specs = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name.partition(":")[0])
-        for tensor in concrete.inputs
+        tf.TensorSpec(tensor.shape, tensor.dtype, spec.name or tensor.name.partition(":")[0])
+        for tensor, spec in zip(concrete.inputs, tf.nest.flatten(operands), strict=True)
     ]
 
     def signature(*flat: Any) -> dict[str, Any]:
@@ -94,9 +103,9 @@ def trace(
     the environment variable NEURON_CC_FLAGS. Returns an `AwsNeuronModel`, or `func` itself if it
     has no operands. Raises TypeError for resources that are no variables.
     """
-    flags = read_flags(os.environ.get("NEURON_CC_FLAGS", ""))
+    flags = read_flags()
     arguments, named = operands_of(example_inputs)
-    specs = tf.nest.map_structure(spec_of, (arguments, named))
+    specs = with_names(func, tf.nest.map_structure(spec_of, (arguments, named)))
     flat = tf.nest.flatten(specs)
     if not flat:
         LOG.warning("the function has no inputs, so nothing is compiled")
@@ -116,6 +125,7 @@ def trace(
         shapes,
         Placement(wanted=subgraph_builder_function),
         flags.compilation(),
+        recovery=not flags.must_compile,
     )
     ratio = on_neuron_ratio(converted)
     if ratio < ENOUGH:
@@ -142,16 +152,23 @@ def operands_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
-def any_batch(spec: Any) -> Any:
-    if not spec.shape.rank:
-        return spec
-    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)
+def with_names(func: Any, specs: Any) -> Any:
+    """Static types named as the inputs of a Keras model, or as a function's parameters."""
+    positional, named = specs
+    flat = tf.nest.flatten(positional)
+    names: list[str] = []
+    if isinstance(func, Model):
+        names = [tensor.name for tensor in getattr(func, "inputs", None) or ()]
+    elif inspect.isroutine(func):
+        names = list(inspect.signature(func).parameters)
+    if named or len(names) != len(flat):
+        return specs
+    renamed = [tf.TensorSpec(s.shape, s.dtype, n) for s, n in zip(flat, names, strict=True)]
+    return tf.nest.pack_sequence_as(positional, renamed), named
 
 
 def on_neuron_ratio(converted: Converted) -> float:
     """`1 - left / all`, of the nodes that do work."""
     nodes = converted.model.flat.nodes
-    working = [name for name, node in nodes.items() if node.op not in NO_WORK]
-    left = [n for n in converted.nodes if n.op not in NO_WORK and n.name in converted.placed.kinds]
-    host = [node for node in left if converted.placed.kinds[node.name] is not Kind.INPUT]
-    return 1 - len(host) / max(1, len(working))
+    working = {name for name, node in nodes.items() if node.op not in NO_WORK}
+    return 1 - len(working & converted.native.keys()) / max(1, len(working))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from itertools import count
@@ -57,12 +58,17 @@ class Kernel:
             capi.input_array(context, position)
             for position in range(capi.library().TF_NumInputs(context))
         ]
+        began = time.perf_counter()
         with self._lock:
             outputs = run_in_batches(self.program, arrays, self.input_axes, self.output_axes)
+        for observe in tuple(OBSERVERS):
+            observe(began, time.perf_counter())
         for position, array in enumerate(outputs):
             capi.set_output(context, position, array, code_of_dtype(array.dtype))
 
 
+OBSERVERS: list[Callable[[float, float], None]] = []
+"""Told of each run of any op, when it began and ended, in seconds of `perf_counter`."""
 _KERNELS: dict[int, Kernel] = {}
 _NUMBERS = count(1)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ranvier.compiler_arguments import options_of
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
+from ranvier.importers.tensorflow.graph import tensor_named
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.program import Options
 
@@ -21,9 +22,9 @@ class Placement:
     """Which nodes may go to the machine, beside what it lacks."""
 
     supported_op_types: Collection[str] | None = None
-    no_fuse_ops: Collection[str] = ()
-    force_fuse_ops: Collection[str] = ()
-    """Names of nodes or of their results."""
+    no_fuse_ops: frozenset[str] = frozenset()
+    force_fuse_ops: frozenset[str] = frozenset()
+    """Names of nodes."""
     wanted: Callable[[Any], bool] | None = None
     """The `subgraph_builder_function`, of a node; false keeps it in TensorFlow."""
     minimum_segment_size: int | None = None
@@ -33,9 +34,9 @@ class Placement:
 
         `force_fuse_ops` overrides the others, not what the machine lacks.
         """
-        if named(node, self.force_fuse_ops):
+        if node.name in self.force_fuse_ops:
             return None
-        if named(node, self.no_fuse_ops):
+        if node.name in self.no_fuse_ops:
             return Reason(Code.OP_RULE, "no_fuse_ops names it")
         if self.supported_op_types is not None and node.op not in self.supported_op_types:
             return Reason(Code.OP_RULE, f"supported_op_types lacks {node.op}")
@@ -50,8 +51,10 @@ class Placement:
         return min(DEFAULT_MINIMUM, max(1, ops))
 
 
-def named(node: Message, names: Collection[str]) -> bool:
-    return any(name.rpartition(":")[0] == node.name or name == node.name for name in names)
+def node_names(ops: Iterable[Any] | str | None) -> frozenset[str]:
+    """Nodes given by name, by the name of a result, or as operations or tensors."""
+    listed = [ops] if isinstance(ops, str) else ops or ()
+    return frozenset(tensor_named(str(getattr(op, "name", op))).node for op in listed)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,22 @@ class Compilation:
     dynamic_batch_size: bool = False
 
 
+def split_tags(tags: Iterable[str] | str | None) -> list[str] | None:
+    """Tags in a list, or in a string with commas between."""
+    if tags is None:
+        return None
+    return [tag.strip() for tag in (tags.split(",") if isinstance(tags, str) else tags)]
+
+
+def split_arguments(arguments: Sequence[object] | str | None) -> list[str]:
+    """Arguments in a list, or in a string as a shell splits it. Raises CallerError."""
+    try:
+        given = shlex.split(arguments) if isinstance(arguments, str) else arguments or ()
+    except ValueError as error:
+        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {error}") from error
+    return [str(argument) for argument in given]
+
+
 def compilation_of(
     compiler_args: Sequence[str] | str | None,
     *,
@@ -71,12 +90,14 @@ def compilation_of(
     timeout: float | None = None,
     dynamic_batch_size: bool = False,
 ) -> Compilation:
-    """Raises CallerError for arguments that the compiler does not know."""
-    if isinstance(compiler_args, str):
-        compiler_args = shlex.split(compiler_args)
+    """Makes the work directory. Raises CallerError for that, and for unknown arguments."""
     if timeout is not None and timeout <= 0:
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
-    options = options_of([str(argument) for argument in compiler_args or ()])
-    return Compilation(
-        options, None if workdir is None else Path(str(workdir)), timeout, dynamic_batch_size
-    )
+    options = options_of(split_arguments(compiler_args))
+    folder = None if workdir is None else Path(str(workdir))
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CallerError(Code.FILE_UNWRITABLE, f"{folder}: {error.strerror}") from error
+    return Compilation(options, folder, timeout, dynamic_batch_size)

@@ -47,13 +47,6 @@ class Division:
     native: dict[str, None]
     """Nodes that stay in TensorFlow, in order."""
 
-    def source(self, tensor: Tensor) -> tuple[Subgraph, int] | None:
-        """The subgraph that computes a result, and its place among the outputs."""
-        for subgraph in self.subgraphs:
-            if tensor in subgraph.outputs:
-                return subgraph, subgraph.outputs[tensor]
-        return None
-
 
 class Divider:
     """One flat graph with the kinds of its nodes; `constants` are values of free nodes."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import Operation, SSAValue
 
-from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.diagnostics import Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.builder import named
@@ -19,14 +19,14 @@ from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model
 from ranvier.passes.analysis.operators import (
-    HostOp,
+    code_of,
     framework_name,
     framework_ops,
     host_ops,
     live_ops,
     segments_of,
 )
-from ranvier.passes.pipelines import parse_pipeline, run_pipeline
+from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.program import Options, Shapes
 from ranvier.tensorflow.options import Placement
 from ranvier.tensorflow.partition import Kind, nodes_in_loops
@@ -54,7 +54,7 @@ def place(
     model: Model, shapes: Shapes, options: Options, placement: Placement, types_of: TypesOf
 ) -> Placed:
     """Place every node of a model whose inputs have these shapes."""
-    inputs = InputTypes(model, shapes).resolve()
+    inputs = InputTypes(model, shapes).resolve(tolerant=True)
     importer = GraphImporter(model.flat, inputs, tolerant=True)
     importer.evaluate(importer.root, model.outputs.values())
     if importer.refused:
@@ -66,7 +66,8 @@ def place(
     note_values(importer, placed)
     run_passes(importer, model, options, placed)
     for name, missing in importer.refused.items():
-        placed.keep(name, Reason(missing.code, missing.reason))
+        if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
+            placed.keep(name, Reason(missing.code, missing.reason))
     for name, node in model.flat.nodes.items():
         if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
             placed.keep(name, reason)
@@ -95,16 +96,15 @@ def run_passes(importer: GraphImporter, model: Model, options: Options, placed: 
         return
     names = {framework_name(named(name)): name for name in model.flat.nodes}
     module = importer.finish(values, model.identity, model.name)
-    steps = options.pipeline().partition(",partition-pipeline")[0]
-    assert parse_pipeline(steps)[-1].name != "partition-pipeline"
-    run_pipeline(module, steps)
+    mode = options.cast_mode
+    run_pipeline(module, placement_pipeline(options.target, mode, placing=options.placing))
     for segment in segments_of(module):
         for op in live_ops(segment):
             if not segment.on_host:
                 mark_on_machine(op, names, placed)
     for op in host_ops(module):
         if op.name in names:
-            placed.keep(names[op.name], reason_of(op))
+            placed.keep(names[op.name], Reason(code_of(op.code), op.reason))
 
 
 def mark_on_machine(op: Operation, names: Mapping[str, str], placed: Placed) -> None:
@@ -113,11 +113,6 @@ def mark_on_machine(op: Operation, names: Mapping[str, str], placed: Placed) -> 
         if name is not None and placed.kinds[name] is Kind.FREE:
             placed.kinds[name] = Kind.DEVICE
             placed.constants.pop(name, None)
-
-
-def reason_of(op: HostOp) -> Reason:
-    code = next((code for code in Code if code.number == op.code), Code.OP_NO_LOWERING)
-    return Reason(code, op.reason)
 
 
 def read_by_refused(importer: GraphImporter) -> list[Tensor]:

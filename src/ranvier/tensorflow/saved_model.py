@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.nn.shapes import format_shape
 from ranvier.importers.tensorflow.graph import tensor_named
-from ranvier.importers.tensorflow.model import InputInfo, Model, model_of
+from ranvier.importers.tensorflow.model import InputInfo, Model, describe, model_of
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.importers.tensorflow.saved_model import (
     DEFAULT_SIGNATURE,
+    SERVE,
     Source,
     meta_graph,
     read_saved_model,
@@ -24,13 +28,21 @@ from ranvier.importers.tensorflow.saved_model import (
 )
 from ranvier.program import Shapes
 from ranvier.tensorflow.convert import Converter
+from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.inference import types_of
-from ranvier.tensorflow.options import Placement, compilation_of
+from ranvier.tensorflow.options import (
+    Placement,
+    compilation_of,
+    node_names,
+    split_arguments,
+    split_tags,
+)
 from ranvier.tensorflow.report import LOG, counts_of, log_conversion
 from ranvier.tensorflow.writing import new_meta_graph, write_saved_model
 
+v1: Any = tf.compat.v1
 COMPILER_TIMEOUT = 18000
-Feed = Mapping[str, Any]
+Feed = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,8 @@ def compile(
     convert_constants_to_variables: bool = False,
     compiler_workdir: str | Path | None = None,
     supported_op_types: Collection[str] | None = None,
-    no_fuse_ops: Collection[str] | None = None,
-    force_fuse_ops: Collection[str] | None = None,
+    no_fuse_ops: Iterable[Any] | str | None = None,
+    force_fuse_ops: Iterable[Any] | str | None = None,
     minimum_segment_size: int | None = None,
     dynamic_batch_size: bool = False,
     compiler_args: Sequence[str] | str | None = None,
@@ -73,17 +85,21 @@ def compile(
     max_num_compilers: int | None = None,
     grappler: bool = False,
     amp_pass: bool = False,
-    must_fuse: Collection[str] | None = None,
+    must_fuse: Iterable[Any] | str | None = None,
 ) -> dict[str, Any]:
     """Compile one signature of a SavedModel into `NeuronOp`s of a new SavedModel.
 
     Static shapes come from `model_feed_dict` (arrays), else `model_shape_feed_dict` (lists of
     sizes), by input name of the signature or tensor; else unknown first dimensions are
     `batch_size`. `dynamic_batch_size` lets calls have any batch. `no_fuse_ops` and
-    `force_fuse_ops` (`must_fuse`) name nodes; `supported_op_types` lists the op types that may be
-    compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in TensorFlow.
-    `compiler_args` are those of `ranvier compile`. `compiler_workdir` keeps the files of each
-    subgraph.
+    `force_fuse_ops` (`must_fuse`) are nodes, by name or as operations; `supported_op_types` lists
+    the op types that may be compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in
+    TensorFlow.
+    `compiler_args` are those of `ranvier compile`, after those of NEURON_CC_FLAGS in the
+    environment. `compiler_workdir` keeps the files of each subgraph. A subgraph that does not
+    compile stays in TensorFlow, unless `compiler_recovery` is false or the flags have
+    `--must-compile`. `compiler_verbose` and `max_num_compilers` have no effect: subgraphs are
+    compiled in this process, one after the other.
 
     Returns counts of operators: `OperationsInSession`, `OperationsAfterOptimizations`,
     `OperationsOnNeuron`, and `OnNeuronRatio` of the last two. Raises AssertionError if
@@ -102,21 +118,23 @@ def compile(
         grappler=grappler,
         amp_pass=amp_pass,
     )
+    flags = read_flags()
     compilation = compilation_of(
-        compiler_args,
-        workdir=compiler_workdir,
+        (*flags.rest, *split_arguments(compiler_args)),
+        workdir=flags.workdir if compiler_workdir is None else compiler_workdir,
         timeout=COMPILER_TIMEOUT if compiler_timeout is None else compiler_timeout,
         dynamic_batch_size=dynamic_batch_size,
     )
     placement = Placement(
         supported_op_types,
-        no_fuse_ops or (),
-        (*(force_fuse_ops or ()), *(must_fuse or ())),
+        node_names(no_fuse_ops),
+        node_names(force_fuse_ops) | node_names(must_fuse),
         minimum_segment_size=minimum_segment_size,
     )
     chosen = choose(Path(model_dir), tags, signature_def_key)
+    warn_of_unknown(placement, chosen)
     shapes = static_shapes(chosen, batch_size, model_shape_feed_dict, model_feed_dict)
-    outputs = chosen.signature.outputs
+    outputs = dict(sorted(chosen.signature.outputs.items()))  # maps have no order
     converted = Converter(
         chosen.model,
         {name: tensor_named(info.name) for name, info in outputs.items()},
@@ -125,7 +143,7 @@ def compile(
         placement,
         compilation,
         types_of,
-        compiler_recovery,
+        compiler_recovery and not flags.must_compile,
     ).run()
     meta = new_meta_graph(chosen.meta, chosen.key, converted.nodes, converted.functions)
     write_saved_model(chosen.source, chosen.meta, meta, folder)
@@ -134,10 +152,36 @@ def compile(
     return counts
 
 
+def simple_save(
+    session: Any, export_dir: str | Path, inputs: Any, outputs: Any, **options: Any
+) -> dict[str, Any]:
+    """Save a session's graph between tensors by name, compiled, as `serving_default`.
+
+    `options` are those of `compile`, and so are the result and what is raised.
+    """
+    define = v1.saved_model.signature_def_utils.predict_signature_def
+    with tempfile.TemporaryDirectory(prefix="ranvier-") as folder:
+        path = Path(folder) / Path(export_dir).name
+        with session.graph.as_default():
+            builder = v1.saved_model.Builder(str(path))
+            builder.add_meta_graph_and_variables(
+                session, [SERVE], {DEFAULT_SIGNATURE: define(dict(inputs), dict(outputs))}
+            )
+            builder.save()
+        return compile(path, export_dir, **options)
+
+
 def ignore_without_effect(**given: bool) -> None:
     for name, value in given.items():
         if value:
             LOG.warning("%s has no effect here", name)
+
+
+def warn_of_unknown(placement: Placement, chosen: Chosen) -> None:
+    """Of names that place no node of the signature."""
+    names = placement.no_fuse_ops | placement.force_fuse_ops
+    if unknown := sorted(names - chosen.model.flat.nodes.keys()):
+        LOG.warning("signature '%s' has no nodes %s to place", chosen.key, ", ".join(unknown))
 
 
 # -- What to compile --------------------------------------------------------------------------
@@ -146,9 +190,7 @@ def ignore_without_effect(**given: bool) -> None:
 def choose(model_dir: Path, tags: str | Sequence[str] | None, key: str | None) -> Chosen:
     """The meta graph and the signature, with a warning where there were several."""
     source = read_saved_model(model_dir)
-    if isinstance(tags, str):
-        tags = [tag.strip() for tag in tags.split(",")]
-    meta = meta_graph(source, tags)
+    meta = meta_graph(source, split_tags(tags))
     if tags is None and len(tag_sets(source)) > 1:
         LOG.warning("the model has several tag sets; compiling %s", list(meta.meta_info_def.tags))
     keys = signature_keys(meta)
@@ -162,11 +204,11 @@ def choose(model_dir: Path, tags: str | Sequence[str] | None, key: str | None) -
 def static_shapes(
     chosen: Chosen, batch_size: int, shape_feed: Feed | None, feed: Feed | None
 ) -> Shapes:
-    """A shape for every input. Raises ValueError with the input for what is not known."""
+    """A shape for every input. Raises CallerError with the input for what is not known."""
     if feed is not None:
         given = {name: np.shape(value) for name, value in feed.items()}
     elif shape_feed is not None:
-        given = {name: tuple(int(n) for n in sizes) for name, sizes in shape_feed.items()}
+        given = {name: sizes_of(name, sizes) for name, sizes in shape_feed.items()}
     else:
         return {name: batched_shape(info, batch_size) for name, info in chosen.inputs.items()}
     shapes = {input_named(chosen, name): shape for name, shape in given.items()}
@@ -178,33 +220,59 @@ def static_shapes(
                     Code.SHAPE_UNKNOWN, f"no shape is fed for input '{name}'; inputs: {listed}"
                 )
             shapes[name] = info.shape
-        check_rank(name, info, shapes[name])
+        check_shape(name, info, shapes[name])
     return shapes
 
 
-def input_named(chosen: Chosen, name: str) -> str:
+def sizes_of(name: object, sizes: Any) -> tuple[int, ...]:
+    """The sizes of a list, a TensorShape or its message. Raises CallerError for unknown ones."""
+    try:
+        listed = [getattr(size, "size", size) for size in getattr(sizes, "dim", sizes)]
+        if all(isinstance(size, int | np.integer) and size >= 0 for size in listed):
+            return tuple(map(int, listed))
+    except (TypeError, ValueError):  # no list, or a TensorShape of unknown rank
+        pass
+    raise CallerError(
+        Code.SHAPE_UNKNOWN, f"the shape fed for '{name}' is no list of sizes: {sizes}"
+    )
+
+
+def input_named(chosen: Chosen, name: object) -> str:
     """The signature's input of a name, a tensor's name, or a tensor. Raises CallerError."""
     text = str(getattr(name, "name", name))
+    if text in chosen.inputs:  # it may be another input's tensor as well
+        return text
     for key, info in chosen.inputs.items():
-        if text in (key, info.tensor.node, str(info.tensor)):
+        if text in (info.tensor.node, str(info.tensor)):
             return key
     listed = ", ".join(f"{key} ({info.tensor})" for key, info in chosen.inputs.items())
     raise CallerError(Code.INPUT_UNKNOWN, f"'{text}' is no input; inputs: {listed}")
 
 
-def check_rank(name: str, info: InputInfo, shape: tuple[int, ...]) -> None:
-    if info.shape is not None and len(info.shape) != len(shape):
+def check_shape(name: str, info: InputInfo, shape: tuple[int, ...]) -> None:
+    declared = info.shape
+    if declared is None:
+        return
+    if len(declared) != len(shape):
         raise CallerError(
             Code.SHAPE_MISMATCH,
-            f"input '{name}' has rank {len(info.shape)}, the shape fed for it is {list(shape)}",
+            f"input '{name}' has rank {len(declared)}, the shape fed for it is {list(shape)}",
+        )
+    if any(size not in (-1, fed) for size, fed in zip(declared, shape, strict=True)):
+        raise CallerError(
+            Code.SHAPE_MISMATCH,
+            f"input '{name}' is fed as {format_shape(shape)}; the model declares "
+            f"{describe(declared)}",
         )
 
 
 def batched_shape(info: InputInfo, batch_size: int) -> tuple[int, ...]:
     """The declared shape with a batch size for an unknown first dimension."""
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:  # pyright: ignore
+        raise CallerError(Code.OPTION_INVALID, f"batch_size is at least 1, got {batch_size!r}")
     if info.shape is None:
         raise CallerError(Code.SHAPE_UNKNOWN, f"input tensor {info.tensor} must have known rank")
-    shape = (batch_size, *info.shape[1:]) if info.shape[:1] == (-1,) else info.shape
+    shape = (int(batch_size), *info.shape[1:]) if info.shape[:1] == (-1,) else info.shape
     if -1 in shape:
         raise CallerError(
             Code.SHAPE_UNKNOWN,

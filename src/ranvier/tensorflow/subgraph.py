@@ -173,7 +173,7 @@ def graph_of(flat: FlatGraph, *, whole: bool) -> bytes:
             empty_large(added)
     for function in flat.functions.values():
         graph.library.function.add().CopyFrom(function)
-    return bytes(graph.SerializeToString())
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
 def empty(array: Array) -> Message:

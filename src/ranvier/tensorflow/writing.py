@@ -16,13 +16,17 @@ from pathlib import Path
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.importers.tensorflow.flatten import PLACEHOLDERS
-from ranvier.importers.tensorflow.graph import tensor_named
+from ranvier.importers.tensorflow.graph import attribute, tensor_named
 from ranvier.importers.tensorflow.inline import VARIABLES
 from ranvier.importers.tensorflow.protos import GraphDef, Message, MetaGraphDef, SavedModel
 from ranvier.importers.tensorflow.saved_model import INIT_SIGNATURE, Source
 
 ORIGINAL, NEW = "/uncompiled", "/compiled"
 """End the names of original and of new nodes where there are both."""
+INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+"""Collections of TF1 that name what fills tables."""
+GRADIENT = "_gradient_op_type"
+"""Names the gradient that a function of the library computes for a node."""
 
 
 def new_meta_graph(
@@ -33,48 +37,75 @@ def new_meta_graph(
     new.CopyFrom(meta)
     new.ClearField("object_graph_def")
     added = {node.name: node for node in nodes}
-    kept = needed_nodes(meta, key)
+    kept = needed_nodes(meta, key, added)
     graph = GraphDef()
     graph.versions.CopyFrom(meta.graph_def.versions)
-    both = {name for name in kept if name in added and added[name].op not in PLACEHOLDERS}
+    both = {name for name in kept if name in added and not is_shared(added[name])}
     taken = {name for name in both if added[name].op == "IdentityN"}  # outputs keep their names
     graph.node.extend(renamed(node, both - taken, NEW) for node in added.values())
     for name, node in kept.items():
         if name not in added or name in both:
             graph.node.add().CopyFrom(renamed(node, taken, ORIGINAL))
-    library: dict[str, Message] = {f.signature.name: f for f in meta.graph_def.library.function}
-    library |= functions
-    graph.library.CopyFrom(meta.graph_def.library)
-    del graph.library.function[:]
-    graph.library.function.extend(reachable(graph.node, library))
+    add_library(graph, meta.graph_def.library, functions)
     new.graph_def.CopyFrom(graph)
-    if not any(node.op in VARIABLES for node in graph.node):
-        new.ClearField("saver_def")
-        new.ClearField("collection_def")
-    if INIT_SIGNATURE in new.signature_def and not has_init(new):
-        del new.signature_def[INIT_SIGNATURE]
+    for name, other in new.signature_def.items():
+        if name not in (key, INIT_SIGNATURE):
+            for info in other.outputs.values():
+                info.name = rename_input(info.name, taken, ORIGINAL)
+    drop_what_is_missing(new)
     return new
 
 
-def needed_nodes(meta: Message, key: str) -> dict[str, Message]:
-    """The nodes that other signatures, and the restoring of their variables, need."""
+def is_shared(node: Message) -> bool:
+    """Whether original and new nodes use the same one: an input, or a table that is filled once."""
+    return node.op in PLACEHOLDERS or "HashTable" in node.op
+
+
+def drop_what_is_missing(new: Message) -> None:
+    """The restoring of variables and the collections of a graph that has none of these left.
+
+    What fills tables becomes a collection as in TF1: as a signature it would be one among others.
+    """
+    names = {node.name for node in new.graph_def.node}
+    start = init_ops(new)
+    new.signature_def.pop(INIT_SIGNATURE, None)
+    if not any(node.op in VARIABLES for node in new.graph_def.node):
+        new.ClearField("saver_def")
+        new.ClearField("collection_def")
+    for name in INIT_COLLECTIONS:
+        new.collection_def.pop(name, None)
+    if start and {tensor_named(name).node for name in start} <= names:
+        new.collection_def[INIT_COLLECTIONS[0]].node_list.value.extend(start)
+
+
+def init_ops(meta: Message) -> list[str]:
+    """What fills the tables of a meta graph."""
+    if INIT_SIGNATURE in meta.signature_def:
+        return [info.name for info in meta.signature_def[INIT_SIGNATURE].outputs.values()]
+    listed = [n for n in INIT_COLLECTIONS if n in meta.collection_def]
+    return [text for name in listed for text in meta.collection_def[name].node_list.value]
+
+
+def needed_nodes(meta: Message, key: str, added: Mapping[str, Message]) -> dict[str, Message]:
+    """The nodes that other signatures, and the filling of their variables and tables, need."""
     by_name = {node.name: node for node in meta.graph_def.node}
-    others = [s for name, s in meta.signature_def.items() if name not in (key, INIT_SIGNATURE)]
-    ends = [info.name for s in others for info in (*s.inputs.values(), *s.outputs.values())]
-    kept = reached(by_name, [tensor_named(name).node for name in ends])
+    others = [
+        meta.signature_def[name]
+        for name in sorted(meta.signature_def)
+        if name not in (key, INIT_SIGNATURE)
+    ]
     if others and meta.collection_def:
         return by_name  # collections name nodes of all kinds
-    if others and meta.saver_def.restore_op_name:
+    ends = [side[n].name for s in others for side in (s.inputs, s.outputs) for n in sorted(side)]
+    ends += [asset.tensor_info.name for asset in meta.asset_file_def]
+    if others or any("HashTable" in node.op for node in added.values()):
+        ends += init_ops(meta)
+    kept = reached(by_name, [tensor_named(name).node for name in ends])
+    if any(node.op in VARIABLES for node in kept.values()) or others:
         saver = meta.saver_def
         names = (saver.restore_op_name, saver.save_tensor_name, saver.filename_tensor_name)
         kept |= reached(by_name, [tensor_named(name).node for name in names])
-    ends = (
-        [info.name for info in meta.signature_def[INIT_SIGNATURE].outputs.values()]
-        if (INIT_SIGNATURE in meta.signature_def and others)
-        else []
-    )
-    assets = [asset.tensor_info.name for asset in meta.asset_file_def]
-    return kept | reached(by_name, [tensor_named(name).node for name in (*ends, *assets)])
+    return kept
 
 
 def reached(by_name: Mapping[str, Message], ends: Iterable[str]) -> dict[str, Message]:
@@ -106,25 +137,28 @@ def rename_input(text: str, taken: set[str], end: str) -> str:
     return f"{control}{name}{end if name in taken else ''}{separator}{index}"
 
 
-def reachable(nodes: Iterable[Message], library: Mapping[str, Message]) -> list[Message]:
-    """The functions that nodes call, and those that these call."""
+def add_library(graph: Message, original: Message, functions: Mapping[str, Message]) -> None:
+    """The functions that nodes call, those that these call, and their gradients."""
+    library: dict[str, Message] = {f.signature.name: f for f in original.function}
+    library |= functions
+    gradients = {g.registered_op_type: g for g in original.registered_gradients}
+    gradients |= {g.function_name: g for g in original.gradient}
     found: dict[str, Message] = {}
-    pending = list(nodes)
+    pending = list(graph.node)
     while pending:
         node = pending.pop()
-        names = {node.op}
+        names = {node.op, attribute(node, GRADIENT).s.decode(errors="replace")}
         for value in node.attr.values():
             names |= {value.func.name, *(f.name for f in value.list.func)}
-        for name in names & library.keys() - found.keys():
+        names |= {gradients[name].gradient_func for name in names & gradients.keys()}
+        for name in sorted(names & library.keys() - found.keys()):
             found[name] = library[name]
             pending += library[name].node_def
-    return list(found.values())
-
-
-def has_init(meta: Message) -> bool:
-    names = {node.name for node in meta.graph_def.node}
-    infos = meta.signature_def[INIT_SIGNATURE].outputs.values()
-    return all(tensor_named(info.name).node in names for info in infos)
+    graph.library.function.extend(found.values())
+    graph.library.gradient.extend(g for g in original.gradient if g.gradient_func in found)
+    graph.library.registered_gradients.extend(
+        g for g in original.registered_gradients if g.gradient_func in found
+    )
 
 
 # -- Files ------------------------------------------------------------------------------------
@@ -159,7 +193,7 @@ def write_saved_model(source: Source, meta: Message, new: Message, folder: Path)
         )
     keeps_variables = new.HasField("saver_def") or len(model.meta_graphs) > 1
     with complete_or_absent(folder) as temporary:
-        (temporary / "saved_model.pb").write_bytes(model.SerializeToString())
+        (temporary / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
         for name in ("variables", "assets"):
             original = source.folder / name
             if original.is_dir() and (name != "variables" or keeps_variables):
