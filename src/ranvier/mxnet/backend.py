@@ -1,0 +1,176 @@
+"""The subgraph backend: a symbol that MXNet binds becomes one op that ranvier runs.
+
+As with MXNet's other backends nothing in a script changes. Weights may arrive after the bind, so
+the op is compiled when it first runs, and again when the weights have changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ranvier.dialects.diagnostics import CallerError, Code, CodedError
+from ranvier.importers.mxnet import infer_types, needed_variables
+from ranvier.importers.mxnet.parameters import RULES
+from ranvier.importers.mxnet.params import DTYPES
+from ranvier.importers.mxnet.symbol import (
+    Entry,
+    SymbolGraph,
+    SymbolNode,
+    output_offsets,
+    parse_symbol,
+    print_symbol,
+)
+from ranvier.mxnet.binding import Shapes, attach, set_backend
+from ranvier.mxnet.node import OP, Deferred, Form, Interface
+from ranvier.mxnet.runtime import for_mxnet, load_library
+from ranvier.mxnet.states import type_of
+from ranvier.program import Options
+
+LOG = logging.getLogger("ranvier")
+
+SWITCH = "MXNET_SUBGRAPH_BACKEND"
+OFF, ON = "1", "ranvier"
+"""Values of the environment variable. MXNet itself takes neither for a backend of its own."""
+
+
+def enable_subgraph_backend(
+    *,
+    target: str = "inf2",
+    cores: int | Literal["auto"] = 1,
+    fast_math: Sequence[str] = ("all",),
+) -> None:
+    """Send each symbol that is bound from now on to ranvier, with these options of `compile`.
+
+    `MXNET_SUBGRAPH_BACKEND=1` in the environment turns it off. A symbol with an op that ranvier
+    lacks is bound as ever, with a warning. Raises CallerError for bad options, ImportError without
+    MXNet.
+    """
+    options = {"target": target, "cores": cores, "fast_math": list(fast_math)}
+    if cores != "auto":
+        Options(target, cores, tuple(fast_math)).pipeline()
+    mx = attach()
+    load_library()
+
+    def backend(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> Any:
+        if os.environ.get(SWITCH) == OFF:
+            return symbol
+        try:
+            text = replaced(symbol, shapes, types, options)
+        except CodedError as reason:
+            LOG.warning("the symbol stays with MXNet: %s", reason.report())
+            return symbol
+        return symbol if text is None else mx.symbol.load_json(text)
+
+    set_backend(backend)
+
+
+def disable_subgraph_backend() -> None:
+    """Bind symbols as MXNet does."""
+    set_backend(None)
+
+
+def enable_from_environment() -> None:
+    """Enable the backend if the environment asks for it."""
+    if os.environ.get(SWITCH, "").lower() == ON:
+        enable_subgraph_backend()
+
+
+def replaced(
+    symbol: Any, shapes: Shapes, types: Mapping[str, Any], options: dict[str, Any]
+) -> str | None:
+    """The text of a symbol of one deferred node in place of another symbol.
+
+    None if there is nothing to run, or not enough known: MXNet's own bind says what is missing.
+    Raises ModelImportError for an op that ranvier lacks, or that reads what no compiler knows.
+    """
+    graph = parse_symbol(symbol.tojson())
+    if all(node.is_variable or node.op == OP for node in graph.nodes):
+        return None
+    forms = _forms(symbol, shapes, types)
+    if forms is None:
+        return None
+    interface, states = forms
+    names = [form.name for form in interface.inputs]
+    constants = _constants(graph, names, shapes, states)
+    weights = {name for name, readers in _parameters(graph).items() if readers}
+    known = {
+        form.name: type_of(form)
+        for form in interface.inputs
+        if form.name not in constants or form.name not in weights
+    }
+    needed = {node.name for node in needed_variables(graph)}
+    infer_types(graph, {}, {name: type for name, type in known.items() if name in needed})
+    deferred = Deferred(graph, frozenset(constants), states, options)
+    return _one_node(graph, interface, deferred)
+
+
+def _forms(
+    symbol: Any, shapes: Shapes, types: Mapping[str, Any]
+) -> tuple[Interface, int] | None:
+    """Inputs and outputs as MXNet infers them, and how many inputs are auxiliary states."""
+    arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
+    known = {name: shape for name, shape in shapes.items() if name in {*arguments, *states}}
+    argument_shapes, output_shapes, state_shapes = symbol.infer_shape(**known)
+    if argument_shapes is None:
+        return None
+    typed = {name: dtype for name, dtype in types.items() if name in arguments}
+    found, _, _ = symbol.infer_type_partial(**typed)
+    # What nothing decides is f32, as it is when MXNet binds.
+    decided = {n: np.float32 if t is None else t for n, t in zip(arguments, found, strict=True)}
+    argument_types, output_types, state_types = symbol.infer_type(**decided)
+    inputs = _zipped(
+        [*arguments, *states], [*argument_shapes, *state_shapes], [*argument_types, *state_types]
+    )
+    outputs = _zipped(symbol.list_outputs(), output_shapes, output_types)
+    return Interface(inputs, outputs), len(states)
+
+
+def _zipped(names: Sequence[str], shapes: Sequence[Any], types: Sequence[Any]) -> tuple[Form, ...]:
+    for name, dtype in zip(names, types, strict=True):
+        if dtype is None or np.dtype(dtype) not in DTYPES:
+            raise CallerError(Code.INPUT_TYPE, f"'{name}' has the element type {dtype}")
+    return tuple(
+        Form(name, tuple(shape), np.dtype(dtype))
+        for name, shape, dtype in zip(names, shapes, types, strict=True)
+    )
+
+
+def _constants(
+    graph: SymbolGraph, names: Sequence[str], given: Shapes, states: int
+) -> set[str]:
+    """Inputs that are weights: auxiliary states, what is read as one, what nobody gives a shape."""
+    read_as_weight = _parameters(graph)
+    return {
+        name
+        for position, name in enumerate(names)
+        if position >= len(names) - states or name not in given or read_as_weight.get(name)
+    }
+
+
+def _parameters(graph: SymbolGraph) -> dict[str, bool]:
+    """Variables that an op reads where its weights stand."""
+    found: dict[str, bool] = {}
+    for node in graph.nodes:
+        last = 2 if node.op == "RNN" else len(node.inputs)  # its states are data
+        for position, entry in enumerate(node.inputs[:last]):
+            variable = graph.nodes[entry.node]
+            if variable.is_variable and position and node.op in RULES:
+                found[variable.name] = True
+    return found
+
+
+def _one_node(graph: SymbolGraph, interface: Interface, deferred: Deferred) -> str:
+    variables = {node.name: node for node in graph.nodes if node.is_variable}
+    nodes = [variables[form.name] for form in interface.inputs]
+    attrs = {**interface.attributes(), **deferred.attributes()}
+    entries = [Entry(position) for position in range(len(nodes))]
+    nodes.append(SymbolNode(OP, f"{OP}0", entries, attrs))
+    heads = [Entry(len(nodes) - 1, output) for output in range(len(interface.outputs))]
+    whole = SymbolGraph(nodes, heads, [], dict(graph.attrs))
+    whole.row_ptr = output_offsets(whole)
+    return for_mxnet(print_symbol(whole))

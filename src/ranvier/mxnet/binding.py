@@ -1,0 +1,142 @@
+"""What ranvier adds to MXNet's own functions: loading and binding of symbols with subgraphs.
+
+`load` and `load_json` check compiled symbols and load the extension library for them. `bind` and
+`simple_bind` give executors that refuse training, and ask the subgraph backend for a symbol of its
+own where it is enabled. Symbols without subgraphs take the way that they always took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from ranvier.dialects.interfaces import Array
+from ranvier.mxnet.compat import import_mxnet
+from ranvier.mxnet.fallback import training_error
+from ranvier.mxnet.node import OP, SUFFIX
+from ranvier.mxnet.runtime import for_mxnet
+
+Shapes = Mapping[str, tuple[int, ...]]
+Backend = Callable[[Any, Shapes, Mapping[str, Any]], Any]
+"""A symbol to bind in place of another, for shapes and element types of its variables; or itself."""
+
+_BACKEND: list[Backend] = []
+
+
+def set_backend(backend: Backend | None) -> None:
+    """Ask `backend` at each bind from now on."""
+    _BACKEND[:] = [] if backend is None else [backend]
+
+
+@cache
+def attach() -> Any:
+    """Import MXNet and extend it, once; gives the module. Raises ImportError without MXNet."""
+    mx = import_mxnet()
+    modules = (mx.symbol, mx.symbol.symbol)
+    load, load_json = mx.symbol.load, mx.symbol.load_json
+
+    @wraps(load)
+    def checked_load(fname: Any) -> Any:
+        if isinstance(fname, str) and (text := _text(fname)) is not None and OP in text:
+            return load_json(for_mxnet(text, Path(fname).name))
+        return load(fname)
+
+    @wraps(load_json)
+    def checked_load_json(json_str: Any) -> Any:
+        return load_json(for_mxnet(json_str) if isinstance(json_str, str) else json_str)
+
+    for module in modules:
+        module.load, module.load_json = checked_load, checked_load_json
+    _extend_symbol(mx)
+    return mx
+
+
+def _text(path: str) -> str | None:
+    """None for what is no text file here: MXNet may know more places."""
+    try:
+        return Path(path).read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def _extend_symbol(mx: Any) -> None:
+    symbol_class = mx.symbol.Symbol
+    bind, simple_bind = symbol_class.bind, symbol_class.simple_bind
+
+    @wraps(simple_bind)
+    def extended_simple_bind(
+        self: Any, ctx: Any, grad_req: Any = "write", type_dict: Any = None, **keywords: Any
+    ) -> Any:
+        shapes = {name: s for name, s in keywords.items() if isinstance(s, tuple)}
+        symbol = _symbol_for(self, shapes, type_dict or {})
+        types = {**dict.fromkeys(_neff_names(symbol), "uint8"), **(type_dict or {})} or None
+        executor = simple_bind(symbol, ctx, grad_req, types, **keywords)
+        return _finished(mx, executor, self, symbol)
+
+    @wraps(bind)
+    def extended_bind(
+        self: Any, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write",
+        aux_states: Any = None, **keywords: Any,
+    ) -> Any:  # fmt: skip
+        arguments, states = self.list_arguments(), self.list_auxiliary_states()
+        arrays = {**_named(arguments, args), **_named(states, aux_states)}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        types = {name: array.dtype for name, array in arrays.items()}
+        symbol = self
+        if set(shapes) >= {*arguments, *states}:
+            symbol = _symbol_for(self, shapes, types)
+        executor = bind(symbol, ctx, args, args_grad, grad_req, aux_states, **keywords)
+        return _finished(mx, executor, self, symbol)
+
+    symbol_class.bind, symbol_class.simple_bind = extended_bind, extended_simple_bind
+
+
+def _symbol_for(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> Any:
+    return _BACKEND[0](symbol, shapes, types) if _BACKEND else symbol
+
+
+def _named(names: Sequence[str], arrays: Any) -> dict[str, Any]:
+    """Arrays by name, of a list in the order of the names or of a mapping."""
+    if isinstance(arrays, Mapping):
+        return {name: arrays[name] for name in names if name in arrays}
+    return dict(zip(names, arrays or (), strict=False))
+
+
+def _neff_names(symbol: Any) -> list[str]:
+    names = symbol.list_arguments()
+    return [name for name in names if name.endswith(SUFFIX)]
+
+
+def _finished(mx: Any, executor: Any, original: Any, bound: Any) -> Any:
+    """The executor of a bound symbol; one with subgraphs refuses training."""
+    if bound is not original or _neff_names(bound):
+        executor.__class__ = _executor_class(mx)
+        if bound is not original:
+            executor.output_names = original.list_outputs()
+    return executor
+
+
+@cache
+def _executor_class(mx: Any) -> Any:
+    class SubgraphExecutor(mx.executor.Executor):
+        """MXNet's executor, of a symbol with compiled subgraphs: it has no gradients."""
+
+        output_names: Sequence[str] | None = None
+        """Those of the symbol that the user has bound."""
+
+        def forward(self, is_train: bool = False, **inputs: Array) -> Any:
+            if is_train:
+                raise training_error()
+            return super().forward(is_train=False, **inputs)
+
+        def backward(self, *arguments: Any, **keywords: Any) -> None:
+            raise training_error()
+
+        @property
+        def output_dict(self) -> dict[str, Any]:
+            names = self.output_names or self._symbol.list_outputs()
+            return dict(zip(names, self.outputs, strict=True))
+
+    return SubgraphExecutor

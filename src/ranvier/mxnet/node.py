@@ -1,0 +1,212 @@
+"""What a `_neuron_subgraph_op` says of itself: the attributes of its node in a symbol.
+
+A node is compiled or deferred. A compiled one reads its data inputs and then one variable,
+`<node>_neuronbin`, with the bytes of a NEFF. A deferred one stands in bound symbols only: it reads
+everything that its graph reads, and is compiled when it first runs, for the values of those inputs
+that are constants. Attributes are text, lists in them JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.mxnet.params import DTYPES
+from ranvier.importers.mxnet.symbol import (
+    SymbolGraph,
+    SymbolNode,
+    parse_symbol,
+    print_symbol,
+)
+
+OP = "_neuron_subgraph_op"
+FALLBACK = "Custom"
+"""MXNet's op for ops in Python: stands for ours where there is no library."""
+SUFFIX = "_neuronbin"
+SUBGRAPH = "subgraph"
+"""Attribute of a `Custom` node with the text of its subgraph; `Custom` reads no others."""
+MAX_RANK = 32
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Names, shapes and element types of a node's data inputs and outputs."""
+
+    inputs: tuple[Form, ...]
+    outputs: tuple[Form, ...]
+
+    @staticmethod
+    def parse(attrs: Mapping[str, str], where: str) -> Interface:
+        """Raises ModelImportError for attributes that are missing or make no sense."""
+        return Interface(_forms(attrs, "data", where), _forms(attrs, "output", where))
+
+    def attributes(self) -> dict[str, str]:
+        return {**_texts("data", self.inputs), **_texts("output", self.outputs)}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A tensor as an attribute describes it."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """What a node that is compiled when it first runs has besides its interface."""
+
+    graph: SymbolGraph
+    constants: frozenset[str]
+    states: int
+    """How many of the inputs, the last ones, are auxiliary states."""
+    options: dict[str, Any]
+    """Keywords of `ranvier.compile`."""
+
+    @staticmethod
+    def parse(attrs: Mapping[str, str]) -> Deferred | None:
+        """None for a compiled node."""
+        if "deferred" not in attrs:
+            return None
+        known: dict[str, Any] = json.loads(attrs["deferred"])
+        graph = parse_symbol(attrs[SUBGRAPH])
+        return Deferred(graph, frozenset(known["constants"]), known["states"], known["options"])
+
+    def attributes(self) -> dict[str, str]:
+        known = {
+            "constants": sorted(self.constants),
+            "states": self.states,
+            "options": self.options,
+        }
+        return {"deferred": json.dumps(known), SUBGRAPH: print_symbol(self.graph)}
+
+
+def _texts(prefix: str, forms: tuple[Form, ...]) -> dict[str, str]:
+    return {
+        f"{prefix}_names": json.dumps([form.name for form in forms]),
+        f"{prefix}_shapes": json.dumps([list(form.shape) for form in forms]),
+        f"{prefix}_dtypes": json.dumps([form.dtype.name for form in forms]),
+    }
+
+
+def _forms(attrs: Mapping[str, str], prefix: str, where: str) -> tuple[Form, ...]:
+    names = _list(attrs, f"{prefix}_names", where)
+    shapes = _list(attrs, f"{prefix}_shapes", where)
+    dtypes = _list(attrs, f"{prefix}_dtypes", where)
+    if not len(names) == len(shapes) == len(dtypes):
+        _fail(where, f"{len(names)} {prefix}_names, {len(shapes)} shapes, {len(dtypes)} dtypes")
+    return tuple(
+        Form(_name(name, where), _shape(shape, where), _dtype(dtype, where))
+        for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
+    )
+
+
+def _list(attrs: Mapping[str, str], key: str, where: str) -> list[object]:
+    if key not in attrs:
+        _fail(where, f"the attribute '{key}' is missing")
+    try:
+        value = json.loads(attrs[key])
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, list):
+        _fail(where, f"the attribute '{key}' is no list: {attrs[key][:60]!r}")
+    return value
+
+
+def _name(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        _fail(where, f"{value!r} is no name")
+    return value
+
+
+def _shape(value: object, where: str) -> Shape:
+    sizes = value if isinstance(value, list) else [None]
+    if len(sizes) > MAX_RANK or not all(type(s) is int and 0 <= s < 2**31 for s in sizes):
+        _fail(where, f"{str(value)[:60]} is no shape")
+    return tuple(sizes)
+
+
+def _dtype(value: object, where: str) -> np.dtype[Any]:
+    for dtype in DTYPES:
+        if value == dtype.name:
+            return dtype
+    _fail(where, f"{value!r} is no element type of MXNet")
+
+
+def _fail(where: str, text: str) -> NoReturn:
+    raise ModelImportError(Code.NODE_INVALID, f"{where}: {text}")
+
+
+# -- Symbols for MXNet ------------------------------------------------------------------------
+
+
+def checked(text: str, where: str = "symbol") -> SymbolGraph:
+    """The graph of a compiled symbol, checked before MXNet sees it.
+
+    Nodes that stand as `Custom` come back as what they are. Raises ModelImportError.
+    """
+    graph = parse_symbol(text, where)
+    for node in graph.nodes:
+        if node.op == FALLBACK and node.attrs.get("op_type") == OP:
+            _restore(node, where)
+        if node.op == OP:
+            _check(graph, node, f"{where}: node '{node.name}' ({OP})")
+    counts = {i: len(_outputs(n)) for i, n in enumerate(graph.nodes) if n.op == OP}
+    for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
+        if entry.output >= counts.get(entry.node, entry.output + 1):
+            name = graph.nodes[entry.node].name
+            _fail(where, f"output {entry.output} of '{name}' is read, it has {counts[entry.node]}")
+    return graph
+
+
+def _check(graph: SymbolGraph, node: SymbolNode, where: str) -> None:
+    interface = Interface.parse(node.attrs, where)
+    if not interface.outputs:
+        _fail(where, "it has no outputs")
+    if "deferred" in node.attrs:
+        return
+    if len(node.inputs) != len(interface.inputs) + 1:
+        _fail(
+            where,
+            f"it has {len(node.inputs)} inputs; {len(interface.inputs)} of data and one with the "
+            "NEFF are needed",
+        )
+    last = graph.nodes[node.inputs[-1].node]
+    if not last.is_variable or last.name != node.name + SUFFIX:
+        _fail(where, f"its last input is '{last.name}'; the variable '{node.name}{SUFFIX}' is due")
+    if len(node.subgraphs) != 1:
+        _fail(where, f"it has {len(node.subgraphs)} subgraphs, not one")
+
+
+def _outputs(node: SymbolNode) -> tuple[Form, ...]:
+    return Interface.parse(node.attrs, node.name).outputs
+
+
+def _restore(node: SymbolNode, where: str) -> None:
+    """Turn a `Custom` node back, in place."""
+    attrs = dict(node.attrs)
+    del attrs["op_type"]
+    text = attrs.pop(SUBGRAPH, None)
+    node.op, node.attrs = OP, attrs
+    node.subgraphs = [] if text is None else [parse_symbol(text, where)]
+
+
+def as_custom(graph: SymbolGraph) -> SymbolGraph:
+    """The same graph with `Custom` in place of our op."""
+    nodes = [_custom(node) if node.op == OP else node for node in graph.nodes]
+    return SymbolGraph(nodes, graph.heads, graph.row_ptr, graph.attrs)
+
+
+def _custom(node: SymbolNode) -> SymbolNode:
+    attrs = {**node.attrs, "op_type": OP}
+    if node.subgraphs:
+        attrs[SUBGRAPH] = print_symbol(node.subgraphs[0])
+    return SymbolNode(FALLBACK, node.name, node.inputs, attrs)

@@ -1,0 +1,73 @@
+"""Compiled symbols in MXNet itself: `load_library`, `for_mxnet` and `attach`.
+
+Needs MXNet. Nothing is built or loaded before the first symbol that has a compiled node.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from ranvier.importers.mxnet.symbol import print_symbol
+from ranvier.mxnet import fallback, neuron_op
+from ranvier.mxnet.compat import import_mxnet
+from ranvier.mxnet.library import NoLibrary, built
+from ranvier.mxnet.node import OP, as_custom, checked
+
+LOG = logging.getLogger("ranvier")
+
+NATIVE, FALLBACK = "native", "fallback"
+
+_LOADED: list[tuple[str, object]] = []
+"""What is in use, and what must live as long as MXNet."""
+_LOADING = threading.Lock()
+
+
+def load_library() -> str:
+    """Make `_neuron_subgraph_op` an op of MXNet's, once; `native`, or `fallback` without compiler.
+
+    Raises ImportError without MXNet.
+    """
+    with _LOADING:
+        if not _LOADED:
+            mx = import_mxnet()
+            try:
+                _LOADED.append((NATIVE, _load_native(mx)))
+            except NoLibrary as reason:
+                LOG.warning(
+                    "compiled subgraphs run as MXNet's slower Custom op: %s", reason.report()
+                )
+                fallback.register(mx)
+                _LOADED.append((FALLBACK, None))
+        return _LOADED[0][0]
+
+
+def _load_native(mx: Any) -> object:
+    path = built(Path(mx.__file__).parent / "include")
+    try:
+        mx.library.load(str(path), verbose=False)
+    except mx.MXNetError as error:
+        raise NoLibrary(f"MXNet refuses {path}: {str(error).splitlines()[0]}") from error
+    return neuron_op.connect(path)
+
+
+def for_mxnet(symbol_json: str, where: str = "symbol") -> str:
+    """The text of a symbol as MXNet of this process may load it, checked before it does.
+
+    With the library that is the text itself; without, compiled nodes stand as `Custom`. Loads the
+    library where the symbol needs it. Raises ModelImportError for a compiled node without its
+    attributes, inputs or subgraph.
+    """
+    if OP not in symbol_json:
+        return symbol_json
+    graph = checked(symbol_json, where)
+    if load_library() == FALLBACK:
+        return print_symbol(as_custom(graph))
+    return print_symbol(graph)
+
+
+def from_mxnet(symbol_json: str) -> str:
+    """The text of a symbol as it is saved, from the text that MXNet of this process has."""
+    return print_symbol(checked(symbol_json)) if OP in symbol_json else symbol_json

@@ -1,0 +1,195 @@
+"""What runs behind a `_neuron_subgraph_op`: one state per node of an executor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ranvier.backend.neuron.interpreter.runner import Runner
+from ranvier.backend.neuron.neff.decode import Neff, read_neff
+from ranvier.backend.neuron.neff.header import HEADER_SIZE
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import tensor
+from ranvier.importers.mxnet import import_symbol, needed_variables
+from ranvier.importers.semantics import element_type
+from ranvier.mxnet.node import SUFFIX, Deferred, Form, Interface
+from ranvier.program import Program
+from ranvier.program import compile as compile_program
+
+LOG = logging.getLogger("ranvier")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input of a call. The array is MXNet's memory, good for the length of the call."""
+
+    array: Array
+    version: tuple[int, int] | None
+    """Address and count of writes: where both are as they were, so are the values. None: unknown."""
+
+
+class State(Protocol):
+    """Runs one node."""
+
+    def run(self, operands: Sequence[Operand]) -> list[Array]: ...
+
+
+class Loaded:
+    """A program and its machine. Calls take turns: the machine has one state."""
+
+    def __init__(self, neff: Neff, interface: Interface, names: Sequence[str]) -> None:
+        self.neff = neff
+        self._runner = Runner(neff)
+        self._lock = threading.Lock()
+        _check_outputs(neff, interface)
+        ports = [port.name for port in neff.inputs]
+        if len(ports) != len(names):
+            raise CallerError(
+                Code.FILE_INVALID, f"the NEFF takes {len(ports)} inputs, the node has {len(names)}"
+            )
+        same = sorted(ports) == sorted(names)
+        self._order = [names.index(port) for port in ports] if same else range(len(ports))
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Outputs by position. Raises CallerError for inputs that do not fit the program."""
+        ordered = [arrays[index] for index in self._order]
+        for array, port in zip(ordered, self.neff.inputs, strict=True):
+            check_fits(array, port.name, port.shape, port.dtype)
+        with self._lock:
+            return self._runner.execute(ordered)
+
+
+def check_fits(array: Array, name: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Raises CallerError for an array of another shape or element type."""
+    if array.dtype != dtype:
+        raise CallerError(Code.INPUT_TYPE, f"input '{name}' is {dtype}, got {array.dtype}")
+    if array.shape != tuple(shape):
+        raise CallerError(
+            Code.INPUT_SHAPE,
+            f"input '{name}' is compiled for {list(shape)}, got {list(array.shape)}",
+        )
+
+
+def _check_outputs(neff: Neff, interface: Interface) -> None:
+    theirs = [(tuple(port.shape), port.dtype) for port in neff.outputs]
+    ours = [(form.shape, form.dtype) for form in interface.outputs]
+    if theirs != ours:
+        raise CallerError(
+            Code.FILE_INVALID,
+            "the NEFF is of another node: it returns "
+            f"{_listed(theirs)}, the node {_listed(ours)}",
+        )
+
+
+def _listed(forms: Sequence[tuple[Sequence[int], np.dtype[Any]]]) -> str:
+    return ", ".join(f"{dtype} {list(shape)}" for shape, dtype in forms)
+
+
+# -- Compiled nodes ---------------------------------------------------------------------------
+
+_LOADED: WeakValueDictionary[tuple[object, ...], Loaded] = WeakValueDictionary()
+"""By the bytes of the NEFF and the interface of the node: executors share programs."""
+_LOADING = threading.Lock()
+
+
+class CompiledState:
+    """A node whose last input is its NEFF."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self._loaded: Loaded | None = None
+        self._version: tuple[int, int] | None = None
+
+    def run(self, operands: Sequence[Operand]) -> list[Array]:
+        *data, neff = operands
+        if self._loaded is None or neff.version is None or neff.version != self._version:
+            self._loaded = load(neff.array, self._interface)
+            self._version = neff.version
+        return self._loaded.run([operand.array for operand in data])
+
+
+def load(array: Array, interface: Interface) -> Loaded:
+    """The program in an array of bytes, loaded once. Raises NeffError for a damaged one."""
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise CallerError(
+            Code.INPUT_TYPE, f"a NEFF is a vector of bytes, got {array.dtype} {list(array.shape)}"
+        )
+    if not array[:HEADER_SIZE].any():
+        raise CallerError(
+            Code.INPUT_MISSING,
+            f"the parameter '…{SUFFIX}' holds no NEFF: pass the parameters of the compiled model",
+        )
+    key = (sha256(array.data).digest(), interface)
+    with _LOADING:
+        if (loaded := _LOADED.get(key)) is None:
+            neff = read_neff(array.copy(), Path("neff"))
+            loaded = Loaded(neff, interface, [form.name for form in interface.inputs])
+            _LOADED[key] = loaded
+        return loaded
+
+
+# -- Deferred nodes ---------------------------------------------------------------------------
+
+
+class DeferredState:
+    """A node that is compiled when it first runs, and again when its constants have changed."""
+
+    def __init__(self, interface: Interface, deferred: Deferred) -> None:
+        self._interface = interface
+        self._deferred = deferred
+        needed = {node.name for node in needed_variables(deferred.graph)}
+        names = [form.name for form in interface.inputs]
+        read = [position for position, name in enumerate(names) if name in needed]
+        self._constants = [p for p in read if names[p] in deferred.constants]
+        self._data = [p for p in read if names[p] not in deferred.constants]
+        self._seen: dict[int, tuple[tuple[int, int] | None, bytes]] = {}
+        self._compiled_for: list[bytes] = []
+        self._program: Program | None = None
+        self._loaded: Loaded | None = None
+
+    def run(self, operands: Sequence[Operand]) -> list[Array]:
+        for operand, form in zip(operands, self._interface.inputs, strict=True):
+            check_fits(operand.array, form.name, form.shape, form.dtype)
+        digests = [self._digest(position, operands[position]) for position in self._constants]
+        if self._loaded is None or digests != self._compiled_for:
+            self._loaded = self._compile([operand.array for operand in operands])
+            self._compiled_for = digests
+        return self._loaded.run([operands[position].array for position in self._data])
+
+    def _digest(self, position: int, operand: Operand) -> bytes:
+        """A hash of a constant's bytes, taken again only if it has been written."""
+        version, digest = self._seen.get(position, (None, b""))
+        if version is None or version != operand.version:
+            digest = sha256(np.ascontiguousarray(operand.array).data).digest()
+            self._seen[position] = (operand.version, digest)
+        return digest
+
+    def _compile(self, arrays: Sequence[Array]) -> Loaded:
+        LOG.info("compiling for %s", "other weights" if self._loaded else "the first forward")
+        forms = self._interface.inputs
+        params = {forms[p].name: arrays[p].copy() for p in self._constants}
+        inputs = {forms[p].name: type_of(forms[p]) for p in self._data}
+        module = import_symbol(self._deferred.graph, params, inputs)
+        self._program = compile_program(module, **self._deferred.options)
+        return Loaded(self._program.neff, self._interface, list(inputs))
+
+
+def type_of(form: Form) -> Any:
+    """The tensor type of a form."""
+    return tensor(form.shape, element_type(form.dtype))
+
+
+def state_of(attrs: dict[str, str]) -> State:
+    """The state of a node with these attributes. Raises ModelImportError for bad ones."""
+    interface = Interface.parse(attrs, "subgraph")
+    deferred = Deferred.parse(attrs)
+    return CompiledState(interface) if deferred is None else DeferredState(interface, deferred)
