@@ -25,17 +25,13 @@ from ranvier.importers.mxnet.symbol import (
     parse_symbol,
     print_symbol,
 )
-from ranvier.mxnet.binding import Shapes, attach, set_backend
+from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend
 from ranvier.mxnet.node import OP, Deferred, Form, Interface
 from ranvier.mxnet.runtime import for_mxnet, load_library
 from ranvier.mxnet.states import type_of
 from ranvier.program import Options
 
 LOG = logging.getLogger("ranvier")
-
-SWITCH = "MXNET_SUBGRAPH_BACKEND"
-OFF, ON = "1", "ranvier"
-"""Values of the environment variable. MXNet itself takes neither for a backend of its own."""
 
 
 def enable_subgraph_backend(
@@ -63,6 +59,8 @@ def enable_subgraph_backend(
             text = replaced(symbol, shapes, types, options)
         except CodedError as reason:
             LOG.warning("the symbol stays with MXNet: %s", reason.report())
+            return symbol
+        except mx.MXNetError:  # the bind that follows raises it, or has a way around it
             return symbol
         return symbol if text is None else mx.symbol.load_json(text)
 
@@ -97,32 +95,31 @@ def replaced(
     interface, states = forms
     names = [form.name for form in interface.inputs]
     constants = _constants(graph, names, shapes, states)
-    weights = {name for name, readers in _parameters(graph).items() if readers}
-    known = {
-        form.name: type_of(form)
-        for form in interface.inputs
-        if form.name not in constants or form.name not in weights
-    }
-    needed = {node.name for node in needed_variables(graph)}
-    infer_types(graph, {}, {name: type for name, type in known.items() if name in needed})
+    known = {form.name: type_of(form) for form in interface.inputs}
+    # The inference makes weights of the right shape by itself, and they are constants then.
+    asked = {node.name for node in needed_variables(graph)} - (constants & _weights(graph))
+    infer_types(graph, {}, {name: known[name] for name in known if name in asked})
     deferred = Deferred(graph, frozenset(constants), states, options)
     return _one_node(graph, interface, deferred)
 
 
-def _forms(
-    symbol: Any, shapes: Shapes, types: Mapping[str, Any]
-) -> tuple[Interface, int] | None:
+def _forms(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> tuple[Interface, int] | None:
     """Inputs and outputs as MXNet infers them, and how many inputs are auxiliary states."""
     arguments, states = symbol.list_arguments(), symbol.list_auxiliary_states()
-    known = {name: shape for name, shape in shapes.items() if name in {*arguments, *states}}
-    argument_shapes, output_shapes, state_shapes = symbol.infer_shape(**known)
-    if argument_shapes is None:
+    given = {name: shape for name, shape in shapes.items() if name in {*arguments, *states}}
+    argument_shapes, output_shapes, state_shapes = symbol.infer_shape_partial(**given)
+    if any(not shape or min(shape) < 1 for shape in (*argument_shapes, *state_shapes)):
         return None
-    typed = {name: dtype for name, dtype in types.items() if name in arguments}
-    found, _, _ = symbol.infer_type_partial(**typed)
-    # What nothing decides is f32, as it is when MXNet binds.
-    decided = {n: np.float32 if t is None else t for n, t in zip(arguments, found, strict=True)}
+    stated = {name: attrs.get("__dtype__", "0") for name, attrs in symbol.attr_dict().items()}
+    # What nobody says is f32, as it is when MXNet binds.
+    decided = {
+        name: types.get(name, DTYPES[int(stated.get(name, "0"))].type)
+        for name in arguments
+        if name in given or name in types
+    }
     argument_types, output_types, state_types = symbol.infer_type(**decided)
+    if argument_types is None:
+        return None
     inputs = _zipped(
         [*arguments, *states], [*argument_shapes, *state_shapes], [*argument_types, *state_types]
     )
@@ -144,23 +141,23 @@ def _constants(
     graph: SymbolGraph, names: Sequence[str], given: Shapes, states: int
 ) -> set[str]:
     """Inputs that are weights: auxiliary states, what is read as one, what nobody gives a shape."""
-    read_as_weight = _parameters(graph)
+    weights = _weights(graph)
     return {
         name
         for position, name in enumerate(names)
-        if position >= len(names) - states or name not in given or read_as_weight.get(name)
+        if position >= len(names) - states or name not in given or name in weights
     }
 
 
-def _parameters(graph: SymbolGraph) -> dict[str, bool]:
+def _weights(graph: SymbolGraph) -> set[str]:
     """Variables that an op reads where its weights stand."""
-    found: dict[str, bool] = {}
+    found: set[str] = set()
     for node in graph.nodes:
         last = 2 if node.op == "RNN" else len(node.inputs)  # its states are data
         for position, entry in enumerate(node.inputs[:last]):
             variable = graph.nodes[entry.node]
             if variable.is_variable and position and node.op in RULES:
-                found[variable.name] = True
+                found.add(variable.name)
     return found
 
 

@@ -7,7 +7,9 @@ own where it is enabled. Symbols without subgraphs take the way that they always
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ Backend = Callable[[Any, Shapes, Mapping[str, Any]], Any]
 """A symbol to bind in place of another, for shapes and element types of its variables; or itself."""
 
 _BACKEND: list[Backend] = []
+
+SWITCH = "MXNET_SUBGRAPH_BACKEND"
+OFF, ON = "1", "ranvier"
+"""Values of the environment variable that MXNet itself does not know."""
 
 
 def set_backend(backend: Backend | None) -> None:
@@ -71,8 +77,12 @@ def _extend_symbol(mx: Any) -> None:
     ) -> Any:
         shapes = {name: s for name, s in keywords.items() if isinstance(s, tuple)}
         symbol = _symbol_for(self, shapes, type_dict or {})
-        types = {**dict.fromkeys(_neff_names(symbol), "uint8"), **(type_dict or {})} or None
-        executor = simple_bind(symbol, ctx, grad_req, types, **keywords)
+        neffs = _neff_names(symbol)
+        types = {**dict.fromkeys(neffs, "uint8"), **(type_dict or {})} or None
+        if neffs or symbol is not self:
+            grad_req = "null"
+        with switch_hidden():
+            executor = simple_bind(symbol, ctx, grad_req, types, **keywords)
         return _finished(mx, executor, self, symbol)
 
     @wraps(bind)
@@ -87,10 +97,27 @@ def _extend_symbol(mx: Any) -> None:
         symbol = self
         if set(shapes) >= {*arguments, *states}:
             symbol = _symbol_for(self, shapes, types)
-        executor = bind(symbol, ctx, args, args_grad, grad_req, aux_states, **keywords)
+        if symbol is not self or _neff_names(symbol):
+            args_grad, grad_req = None, "null"
+        with switch_hidden():
+            executor = bind(symbol, ctx, args, args_grad, grad_req, aux_states, **keywords)
         return _finished(mx, executor, self, symbol)
 
     symbol_class.bind, symbol_class.simple_bind = extended_bind, extended_simple_bind
+
+
+@contextmanager
+def switch_hidden() -> Generator[None]:
+    """MXNet refuses to bind while its switch has a value that only ranvier knows."""
+    value = os.environ.get(SWITCH, "")
+    if value.lower() not in (OFF, ON):
+        yield
+        return
+    os.environ[SWITCH] = "NONE"
+    try:
+        yield
+    finally:
+        os.environ[SWITCH] = value
 
 
 def _symbol_for(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> Any:
@@ -113,8 +140,7 @@ def _finished(mx: Any, executor: Any, original: Any, bound: Any) -> Any:
     """The executor of a bound symbol; one with subgraphs refuses training."""
     if bound is not original or _neff_names(bound):
         executor.__class__ = _executor_class(mx)
-        if bound is not original:
-            executor.output_names = original.list_outputs()
+        executor.original = original
     return executor
 
 
@@ -123,8 +149,8 @@ def _executor_class(mx: Any) -> Any:
     class SubgraphExecutor(mx.executor.Executor):
         """MXNet's executor, of a symbol with compiled subgraphs: it has no gradients."""
 
-        output_names: Sequence[str] | None = None
-        """Those of the symbol that the user has bound."""
+        original: Any = None
+        """The symbol that the user has bound."""
 
         def forward(self, is_train: bool = False, **inputs: Array) -> Any:
             if is_train:
@@ -136,7 +162,17 @@ def _executor_class(mx: Any) -> Any:
 
         @property
         def output_dict(self) -> dict[str, Any]:
-            names = self.output_names or self._symbol.list_outputs()
-            return dict(zip(names, self.outputs, strict=True))
+            return dict(zip(self.original.list_outputs(), self.outputs, strict=True))
+
+        def reshape(
+            self, partial_shaping: bool = False, allow_up_sizing: bool = False, **shapes: Any
+        ) -> Any:
+            """An executor for inputs of other shapes that shares what keeps its shape."""
+            found, _, _ = self.original.infer_shape(**shapes)
+            arguments = {
+                name: old if old.shape == shape else mx.nd.zeros(shape, self._ctx, old.dtype)
+                for (name, old), shape in zip(self.arg_dict.items(), found, strict=True)
+            }
+            return self.original.bind(self._ctx, arguments, aux_states=self.aux_dict)
 
     return SubgraphExecutor

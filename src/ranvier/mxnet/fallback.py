@@ -1,6 +1,7 @@
 """`_neuron_subgraph_op` as an op of Python's, where the extension library cannot be built.
 
-MXNet knows it as `Custom`. It is slower, and MXNet says `Custom` where it names the op.
+MXNet knows it as `Custom`. It is slower, and MXNet prints the text of an error instead of raising
+it with its MXNetError.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.diagnostics import CallerError, Code, CodedError
 from ranvier.mxnet.neuron_op import counts, report, shapes, shapes_of, types
 from ranvier.mxnet.node import OP, SUFFIX, Deferred, Interface
 from ranvier.mxnet.states import Operand, State, state_of
@@ -37,7 +38,7 @@ def register(mx: Any) -> None:
                 for target, result in zip(out_data, self.state.run(operands), strict=True):
                     target[:] = mx.nd.array(result, dtype=result.dtype)
             except Exception as error:
-                raise mx.MXNetError(report(error)) from error
+                raise mx.MXNetError(report(error)) from None
 
         def backward(self, *arguments: object) -> None:
             raise mx.MXNetError(training_error().report())
@@ -57,17 +58,24 @@ def register(mx: Any) -> None:
             return names[: len(names) - self.states]
 
         def list_auxiliary_states(self) -> list[str]:
-            return [form.name for form in self.interface.inputs][-self.states or 10**9 :]
+            names = [form.name for form in self.interface.inputs]
+            return names[len(names) - self.states :]
 
         def list_outputs(self) -> list[str]:
             return [f"output{i}" for i in range(len(self.interface.outputs))]
 
         def infer_shape(self, in_shape: Any) -> Any:
-            return self._split(shapes_of(shapes(self.attrs, flat(in_shape))))
+            try:
+                return self._split(shapes_of(shapes(self.attrs, flat(in_shape))))
+            except CodedError as error:
+                raise mx.MXNetError(error.report()) from None
 
         def infer_type(self, in_type: Any) -> Any:
             flags = [-1 if t is None else type_flag(np.dtype(t)) for t in in_type]
-            return self._split([DTYPES[flag].type for flag in types(self.attrs, flags)])
+            try:
+                return self._split([DTYPES[flag].type for flag in types(self.attrs, flags)])
+            except CodedError as error:
+                raise mx.MXNetError(error.report()) from None
 
         def _split(self, values: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
             """Of arguments, of outputs, of states."""

@@ -121,7 +121,7 @@ void _opRegGet(int, const char** name, int* is_subgraph, const char*** forward_c
   *create_count = 1;
   *parse = reinterpret_cast<parseAttrs_t>(placeholder);
   *type = reinterpret_cast<inferType_t>(placeholder);
-  *stype = nullptr;
+  *stype = reinterpret_cast<inferSType_t>(placeholder);
   *shape = reinterpret_cast<inferShape_t>(placeholder);
   *mutate = reinterpret_cast<mutateInputs_t>(placeholder);
 }
@@ -155,9 +155,11 @@ int _opCallInferType(inferType_t, const char* const* keys, const char* const* va
   return MX_SUCCESS;
 }
 
-int _opCallInferSType(inferSType_t, const char* const*, const char* const*, int, int*, int, int*,
-                      int) {
-  return fail("all tensors are dense");
+int _opCallInferSType(inferSType_t, const char* const*, const char* const*, int, int* intypes,
+                      int num_in, int* outtypes, int num_out) {
+  for (int i = 0; i < num_in; ++i) intypes[i] = kDefaultStorage;
+  for (int i = 0; i < num_out; ++i) outtypes[i] = kDefaultStorage;
+  return MX_SUCCESS;
 }
 
 int _opCallMutateInputs(mutateInputs_t, const char* const* keys, const char* const* values, int num,

@@ -18,7 +18,7 @@ import numpy as np
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.errors import ModelImportError
-from ranvier.importers.mxnet.params import DTYPES
+from ranvier.importers.mxnet.params import DTYPES, type_flag
 from ranvier.importers.mxnet.symbol import (
     SymbolGraph,
     SymbolNode,
@@ -186,17 +186,36 @@ def _check(graph: SymbolGraph, node: SymbolNode, where: str) -> None:
         _fail(where, f"it has {len(node.subgraphs)} subgraphs, not one")
 
 
+def with_shapes(graph: SymbolGraph) -> SymbolGraph:
+    """The same graph with the shapes of what our nodes read written on the variables, in place.
+
+    MXNet 1.9.1 overruns a buffer when it asks an extension library for shapes and the rank of one
+    input is unknown. A size of 0 is an unknown one: the rank is what matters.
+    """
+    for node in graph.nodes:
+        if node.op not in (OP, FALLBACK) or "data_shapes" not in node.attrs:
+            continue
+        forms = Interface.parse(node.attrs, node.name).inputs
+        known = [(form.shape, form.dtype) for form in forms] + [((0,), np.dtype(np.uint8))]
+        for entry, (shape, dtype) in zip(node.inputs, known, strict=False):
+            variable = graph.nodes[entry.node]
+            if variable.is_variable and shape:
+                variable.attrs.setdefault("__dtype__", str(type_flag(dtype)))
+                if "__shape__" not in variable.attrs or 0 not in shape:
+                    variable.attrs["__shape__"] = str(shape)
+    return graph
+
+
 def _outputs(node: SymbolNode) -> tuple[Form, ...]:
     return Interface.parse(node.attrs, node.name).outputs
 
 
 def _restore(node: SymbolNode, where: str) -> None:
     """Turn a `Custom` node back, in place."""
-    attrs = dict(node.attrs)
-    del attrs["op_type"]
-    text = attrs.pop(SUBGRAPH, None)
-    node.op, node.attrs = OP, attrs
-    node.subgraphs = [] if text is None else [parse_symbol(text, where)]
+    node.op = OP
+    del node.attrs["op_type"]
+    if "deferred" not in node.attrs and (text := node.attrs.pop(SUBGRAPH, None)) is not None:
+        node.subgraphs = [parse_symbol(text, where)]
 
 
 def as_custom(graph: SymbolGraph) -> SymbolGraph:

@@ -14,7 +14,7 @@ from ranvier.importers.mxnet.symbol import print_symbol
 from ranvier.mxnet import fallback, neuron_op
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.library import NoLibrary, built
-from ranvier.mxnet.node import OP, as_custom, checked
+from ranvier.mxnet.node import OP, as_custom, checked, with_shapes
 
 LOG = logging.getLogger("ranvier")
 
@@ -62,10 +62,8 @@ def for_mxnet(symbol_json: str, where: str = "symbol") -> str:
     """
     if OP not in symbol_json:
         return symbol_json
-    graph = checked(symbol_json, where)
-    if load_library() == FALLBACK:
-        return print_symbol(as_custom(graph))
-    return print_symbol(graph)
+    graph = with_shapes(checked(symbol_json, where))
+    return print_symbol(as_custom(graph) if load_library() == FALLBACK else graph)
 
 
 def from_mxnet(symbol_json: str) -> str:
