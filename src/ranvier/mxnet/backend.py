@@ -137,9 +137,7 @@ def _zipped(names: Sequence[str], shapes: Sequence[Any], types: Sequence[Any]) -
     )
 
 
-def _constants(
-    graph: SymbolGraph, names: Sequence[str], given: Shapes, states: int
-) -> set[str]:
+def _constants(graph: SymbolGraph, names: Sequence[str], given: Shapes, states: int) -> set[str]:
     """Inputs that are weights: auxiliary states, what is read as one, what nobody gives a shape."""
     weights = _weights(graph)
     return {

@@ -14,15 +14,19 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
+from ranvier.importers.mxnet import needed_variables
+from ranvier.importers.mxnet.parameters import RULES
+from ranvier.importers.mxnet.symbol import parse_symbol
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.fallback import training_error
 from ranvier.mxnet.node import OP, SUFFIX
-from ranvier.mxnet.runtime import for_mxnet
+from ranvier.mxnet.runtime import FALLBACK, for_mxnet, from_mxnet, in_use
 
 Shapes = Mapping[str, tuple[int, ...]]
 Backend = Callable[[Any, Shapes, Mapping[str, Any]], Any]
-"""A symbol to bind in place of another, for shapes and element types of its variables; or itself."""
+"""A symbol to bind in place of another, given shapes and types of its variables; or itself."""
 
 _BACKEND: list[Backend] = []
 
@@ -55,7 +59,9 @@ def attach() -> Any:
 
     for module in modules:
         module.load, module.load_json = checked_load, checked_load_json
-    _extend_symbol(mx)
+    _extend_binding(mx)
+    _extend_writing(mx)
+    _guard_inference(mx)
     return mx
 
 
@@ -67,7 +73,7 @@ def _text(path: str) -> str | None:
         return None
 
 
-def _extend_symbol(mx: Any) -> None:
+def _extend_binding(mx: Any) -> None:
     symbol_class = mx.symbol.Symbol
     bind, simple_bind = symbol_class.bind, symbol_class.simple_bind
 
@@ -81,6 +87,8 @@ def _extend_symbol(mx: Any) -> None:
         types = {**dict.fromkeys(neffs, "uint8"), **(type_dict or {})} or None
         if neffs or symbol is not self:
             grad_req = "null"
+        _require_sizes(symbol, [name for name in neffs if name not in shapes])
+        _require_ranks(symbol, shapes)
         with switch_hidden():
             executor = simple_bind(symbol, ctx, grad_req, types, **keywords)
         return _finished(mx, executor, self, symbol)
@@ -106,6 +114,64 @@ def _extend_symbol(mx: Any) -> None:
     symbol_class.bind, symbol_class.simple_bind = extended_bind, extended_simple_bind
 
 
+def _extend_writing(mx: Any) -> None:
+    """Without the library MXNet holds `Custom` nodes; files have the op that they stand for."""
+    symbol_class = mx.symbol.Symbol
+    tojson, save = symbol_class.tojson, symbol_class.save
+
+    @wraps(tojson)
+    def extended_tojson(self: Any, remove_amp_cast: bool = True) -> Any:
+        text = tojson(self, remove_amp_cast)
+        return from_mxnet(text) if in_use() == FALLBACK else text
+
+    @wraps(save)
+    def extended_save(self: Any, fname: Any, remove_amp_cast: bool = True) -> Any:
+        if in_use() == FALLBACK and OP in (text := self.tojson(remove_amp_cast)):
+            Path(fname).write_text(text)
+        else:
+            save(self, fname, remove_amp_cast)
+
+    symbol_class.tojson, symbol_class.save = extended_tojson, extended_save
+
+
+def _guard_inference(mx: Any) -> None:
+    symbol_class = mx.symbol.Symbol
+    infer = symbol_class._infer_shape_impl
+
+    @wraps(infer)
+    def guarded(self: Any, partial: bool, *positional: Any, **shapes: Any) -> Any:
+        given = dict(zip(self.list_arguments(), positional, strict=False))
+        _require_ranks(self, {**given, **shapes})
+        return infer(self, partial, *positional, **shapes)
+
+    symbol_class._infer_shape_impl = guarded
+
+
+def _require_ranks(symbol: Any, shapes: Mapping[str, Any]) -> None:
+    """Raises CallerError where a subgraph would read what nobody knows the rank of.
+
+    MXNet 1.9.1 overruns a buffer then. What subgraphs read directly says its own shape.
+    """
+    if not _neff_names(symbol):
+        return
+    graph = parse_symbol(symbol.tojson())
+    fed = [graph.nodes[e.node] for node in graph.nodes if node.op == OP for e in node.inputs]
+    if all(node.is_variable or node.op == OP for node in fed):
+        return
+    inferred = {
+        graph.nodes[entry.node].name
+        for node in graph.nodes
+        if node.op in RULES
+        for entry in node.inputs[1:]
+    }
+    for node in needed_variables(graph):
+        if node.name in inferred or "__shape__" in node.attrs or shapes.get(node.name):
+            continue
+        raise CallerError(
+            Code.SHAPE_UNKNOWN, f"give the shape of '{node.name}': compiled subgraphs depend on it"
+        )
+
+
 @contextmanager
 def switch_hidden() -> Generator[None]:
     """MXNet refuses to bind while its switch has a value that only ranvier knows."""
@@ -129,6 +195,17 @@ def _named(names: Sequence[str], arrays: Any) -> dict[str, Any]:
     if isinstance(arrays, Mapping):
         return {name: arrays[name] for name in names if name in arrays}
     return dict(zip(names, arrays or (), strict=False))
+
+
+def _require_sizes(symbol: Any, neffs: Sequence[str]) -> None:
+    """Raises CallerError for a NEFF whose size MXNet would have to invent."""
+    attributes = symbol.attr_dict() if neffs else {}
+    for name in neffs:
+        if attributes.get(name, {}).get("__shape__", "(0,)") == "(0,)":
+            raise CallerError(
+                Code.SHAPE_UNKNOWN,
+                f"the size of '{name}' is unknown: pass {name}=(size,), or `bind` with the arrays",
+            )
 
 
 def _neff_names(symbol: Any) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
+from ranvier.importers.mxnet.params import DTYPES, type_flag
 from ranvier.mxnet.neuron_op import counts, report, shapes, shapes_of, types
 from ranvier.mxnet.node import OP, SUFFIX, Deferred, Interface
-from ranvier.mxnet.states import Operand, State, state_of
-from ranvier.importers.mxnet.params import DTYPES, type_flag
+from ranvier.mxnet.states import Held, State, state_of
 
 
 def register(mx: Any) -> None:
@@ -34,7 +34,7 @@ def register(mx: Any) -> None:
                 if is_train:
                     raise training_error()
                 self.state = self.state or state_of(self.attrs)
-                operands = [Operand(array.asnumpy(), None) for array in (*in_data, *aux)]
+                operands = [Held(array.asnumpy()) for array in (*in_data, *aux)]
                 for target, result in zip(out_data, self.state.run(operands), strict=True):
                     target[:] = mx.nd.array(result, dtype=result.dtype)
             except Exception as error:

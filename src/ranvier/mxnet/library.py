@@ -16,7 +16,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from ranvier.dialects.diagnostics import CodedError, Code
+from ranvier.dialects.diagnostics import Code, CodedError
 
 LOG = logging.getLogger("ranvier")
 

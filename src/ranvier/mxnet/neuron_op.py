@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ from ranvier.dialects.interfaces import Array
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.params import DTYPES, type_flag
 from ranvier.mxnet.node import Deferred, Interface
-from ranvier.mxnet.states import Operand, State, state_of
+from ranvier.mxnet.states import State, state_of
 
 LOG = logging.getLogger("ranvier")
 
 TEXTS, NUMBERS = POINTER(c_char_p), POINTER(c_int64)
-INTS, SIZES, ADDRESSES, SHAPES = POINTER(c_int), POINTER(c_size_t), POINTER(c_void_p), POINTER(NUMBERS)
+INTS, SIZES, ADDRESSES, SHAPES = (
+    POINTER(c_int),
+    POINTER(c_size_t),
+    POINTER(c_void_p),
+    POINTER(NUMBERS),
+)
 ASK = CFUNCTYPE(c_int, c_int, TEXTS, TEXTS, c_int, NUMBERS, c_int)
 RUN = CFUNCTYPE(
     c_int, c_int64, c_int, c_int,
@@ -37,6 +43,8 @@ RUN = CFUNCTYPE(
 )  # fmt: skip
 DESTROY = CFUNCTYPE(None, c_int64)
 
+UNKNOWN = 2**31
+"""Sizes from here on are MXNet's -1, which says that a size is not known."""
 UINT8 = type_flag(np.dtype(np.uint8))
 
 _STATES: dict[int, State] = {}
@@ -86,10 +94,7 @@ def connect(path: Path) -> tuple[Any, ...]:
     ) -> int:  # fmt: skip
         try:
             operands = [
-                Operand(
-                    view(data[i], types[i], shapes[i][: ranks[i]]), (data[i] or 0, versions[i])
-                )
-                for i in range(inputs)
+                Memory(data[i], types[i], shapes[i], ranks[i], versions[i]) for i in range(inputs)
             ]
             results = _STATES[number].run(operands)
             for i in range(outputs):
@@ -109,14 +114,27 @@ def connect(path: Path) -> tuple[Any, ...]:
     return (answer, *callbacks)
 
 
+class Memory:
+    """An operand in MXNet's memory."""
+
+    __slots__ = ("_address", "_flag", "_rank", "_sizes", "version")
+
+    def __init__(self, address: int | None, flag: int, sizes: Any, rank: int, writes: int) -> None:
+        self._address, self._flag, self._sizes, self._rank = address, flag, sizes, rank
+        self.version = (address or 0, writes)
+
+    def array(self) -> Array:
+        return view(self._address, self._flag, self._sizes[: self._rank])
+
+
 def view(address: int | None, flag: int, shape: Sequence[int]) -> Array:
     """Memory of MXNet as an array, not copied."""
     dtype = DTYPES[flag]
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = prod(shape) * dtype.itemsize
     if not size or address is None:
         return np.empty(shape, dtype)
     memory: Any = (ctypes.c_char * size).from_address(address)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory)
 
 
 # -- Questions --------------------------------------------------------------------------------
@@ -133,19 +151,26 @@ def shapes(attrs: dict[str, str], given: Sequence[int]) -> list[int]:
     interface = Interface.parse(attrs, "subgraph")
     known = shapes_of(given)
     for form, shape in zip(interface.inputs, known, strict=False):
-        # Sizes of 0 and less are open questions of MXNet's.
-        fits = len(shape) == len(form.shape) and all(
-            size in (0, want) or size >= 2**31 for size, want in zip(shape, form.shape, strict=True)
-        )
-        if shape and not fits:
+        if shape and not _fits(shape, form.shape):
             raise ModelImportError(
                 Code.INPUT_SHAPE,
                 f"input '{form.name}' is compiled for {list(form.shape)}, got {list(shape)}",
             )
-    rest = known[len(interface.inputs) :]
-    forms = [form.shape for form in interface.inputs]
-    answer = [*forms, *rest, *(form.shape for form in interface.outputs)]
+    # The size of the NEFF is not in the node: what is unknown stays 0.
+    rest = [tuple(0 if size >= UNKNOWN else size for size in s) for s in known]
+    answer = [
+        *(form.shape for form in interface.inputs),
+        *rest[len(interface.inputs) :],
+        *(form.shape for form in interface.outputs),
+    ]
     return [number for shape in answer for number in (len(shape), *shape)]
+
+
+def _fits(given: Sequence[int], shape: Sequence[int]) -> bool:
+    """Equal but for sizes that MXNet does not know."""
+    return len(given) == len(shape) and all(
+        size in (0, want) or size >= UNKNOWN for size, want in zip(given, shape, strict=True)
+    )
 
 
 def shapes_of(numbers: Sequence[int]) -> list[tuple[int, ...]]:

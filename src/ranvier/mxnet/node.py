@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -33,6 +34,7 @@ SUFFIX = "_neuronbin"
 SUBGRAPH = "subgraph"
 """Attribute of a `Custom` node with the text of its subgraph; `Custom` reads no others."""
 MAX_RANK = 32
+LISTS = ("names", "shapes", "dtypes")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Interface:
     @staticmethod
     def parse(attrs: Mapping[str, str], where: str) -> Interface:
         """Raises ModelImportError for attributes that are missing or make no sense."""
-        return Interface(_forms(attrs, "data", where), _forms(attrs, "output", where))
+        keys = [f"{prefix}_{what}" for prefix in ("data", "output") for what in LISTS]
+        return _parsed(tuple((key, attrs[key]) for key in keys if key in attrs), where)
 
     def attributes(self) -> dict[str, str]:
         return {**_texts("data", self.inputs), **_texts("output", self.outputs)}
@@ -87,6 +90,13 @@ class Deferred:
             "options": self.options,
         }
         return {"deferred": json.dumps(known), SUBGRAPH: print_symbol(self.graph)}
+
+
+@lru_cache(maxsize=256)
+def _parsed(attrs: tuple[tuple[str, str], ...], where: str) -> Interface:
+    """MXNet asks for the same again and again: eight times in each call of a Gluon block."""
+    known = dict(attrs)
+    return Interface(_forms(known, "data", where), _forms(known, "output", where))
 
 
 def _texts(prefix: str, forms: tuple[Form, ...]) -> dict[str, str]:
@@ -148,15 +158,19 @@ def _fail(where: str, text: str) -> NoReturn:
 # -- Symbols for MXNet ------------------------------------------------------------------------
 
 
-def checked(text: str, where: str = "symbol") -> SymbolGraph:
-    """The graph of a compiled symbol, checked before MXNet sees it.
-
-    Nodes that stand as `Custom` come back as what they are. Raises ModelImportError.
-    """
+def restored(text: str, where: str = "symbol") -> SymbolGraph:
+    """The graph of a symbol; nodes that stand as `Custom` come back as what they are."""
     graph = parse_symbol(text, where)
     for node in graph.nodes:
         if node.op == FALLBACK and node.attrs.get("op_type") == OP:
             _restore(node, where)
+    return graph
+
+
+def checked(text: str, where: str = "symbol") -> SymbolGraph:
+    """The graph of a compiled symbol, checked before MXNet sees it. Raises ModelImportError."""
+    graph = restored(text, where)
+    for node in graph.nodes:
         if node.op == OP:
             _check(graph, node, f"{where}: node '{node.name}' ({OP})")
     counts = {i: len(_outputs(n)) for i, n in enumerate(graph.nodes) if n.op == OP}

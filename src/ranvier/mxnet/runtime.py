@@ -14,7 +14,7 @@ from ranvier.importers.mxnet.symbol import print_symbol
 from ranvier.mxnet import fallback, neuron_op
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.library import NoLibrary, built
-from ranvier.mxnet.node import OP, as_custom, checked, with_shapes
+from ranvier.mxnet.node import OP, as_custom, checked, restored, with_shapes
 
 LOG = logging.getLogger("ranvier")
 
@@ -44,6 +44,11 @@ def load_library() -> str:
         return _LOADED[0][0]
 
 
+def in_use() -> str | None:
+    """`native`, `fallback`, or None before the library is loaded."""
+    return _LOADED[0][0] if _LOADED else None
+
+
 def _load_native(mx: Any) -> object:
     path = built(Path(mx.__file__).parent / "include")
     try:
@@ -68,4 +73,4 @@ def for_mxnet(symbol_json: str, where: str = "symbol") -> str:
 
 def from_mxnet(symbol_json: str) -> str:
     """The text of a symbol as it is saved, from the text that MXNet of this process has."""
-    return print_symbol(checked(symbol_json)) if OP in symbol_json else symbol_json
+    return print_symbol(restored(symbol_json)) if OP in symbol_json else symbol_json

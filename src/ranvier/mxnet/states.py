@@ -28,13 +28,26 @@ from ranvier.program import compile as compile_program
 LOG = logging.getLogger("ranvier")
 
 
-@dataclass(frozen=True)
-class Operand:
-    """An input of a call. The array is MXNet's memory, good for the length of the call."""
+class Operand(Protocol):
+    """An input of a call."""
 
-    array: Array
     version: tuple[int, int] | None
     """Address and count of writes: where both are as they were, so are the values. None: unknown."""
+
+    def array(self) -> Array:
+        """The values, good for the length of the call."""
+        ...
+
+
+@dataclass
+class Held:
+    """An operand in an array, of which nobody counts the writes."""
+
+    values: Array
+    version: tuple[int, int] | None = None
+
+    def array(self) -> Array:
+        return self.values
 
 
 class State(Protocol):
@@ -85,8 +98,7 @@ def _check_outputs(neff: Neff, interface: Interface) -> None:
     if theirs != ours:
         raise CallerError(
             Code.FILE_INVALID,
-            "the NEFF is of another node: it returns "
-            f"{_listed(theirs)}, the node {_listed(ours)}",
+            f"the NEFF is of another node: it returns {_listed(theirs)}, the node {_listed(ours)}",
         )
 
 
@@ -112,9 +124,9 @@ class CompiledState:
     def run(self, operands: Sequence[Operand]) -> list[Array]:
         *data, neff = operands
         if self._loaded is None or neff.version is None or neff.version != self._version:
-            self._loaded = load(neff.array, self._interface)
+            self._loaded = load(neff.array(), self._interface)
             self._version = neff.version
-        return self._loaded.run([operand.array for operand in data])
+        return self._loaded.run([operand.array() for operand in data])
 
 
 def load(array: Array, interface: Interface) -> Loaded:
@@ -157,26 +169,27 @@ class DeferredState:
         self._loaded: Loaded | None = None
 
     def run(self, operands: Sequence[Operand]) -> list[Array]:
-        for operand, form in zip(operands, self._interface.inputs, strict=True):
-            check_fits(operand.array, form.name, form.shape, form.dtype)
         digests = [self._digest(position, operands[position]) for position in self._constants]
         if self._loaded is None or digests != self._compiled_for:
-            self._loaded = self._compile([operand.array for operand in operands])
+            self._loaded = self._compile(operands)
             self._compiled_for = digests
-        return self._loaded.run([operands[position].array for position in self._data])
+        return self._loaded.run([operands[position].array() for position in self._data])
 
     def _digest(self, position: int, operand: Operand) -> bytes:
         """A hash of a constant's bytes, taken again only if it has been written."""
         version, digest = self._seen.get(position, (None, b""))
         if version is None or version != operand.version:
-            digest = sha256(np.ascontiguousarray(operand.array).data).digest()
+            digest = sha256(np.ascontiguousarray(operand.array()).data).digest()
             self._seen[position] = (operand.version, digest)
         return digest
 
-    def _compile(self, arrays: Sequence[Array]) -> Loaded:
+    def _compile(self, operands: Sequence[Operand]) -> Loaded:
         LOG.info("compiling for %s", "other weights" if self._loaded else "the first forward")
         forms = self._interface.inputs
-        params = {forms[p].name: arrays[p].copy() for p in self._constants}
+        params = {forms[p].name: operands[p].array().copy() for p in self._constants}
+        for form in forms:
+            if form.name in params:
+                check_fits(params[form.name], form.name, form.shape, form.dtype)
         inputs = {forms[p].name: type_of(forms[p]) for p in self._data}
         module = import_symbol(self._deferred.graph, params, inputs)
         self._program = compile_program(module, **self._deferred.options)
