@@ -117,11 +117,15 @@ def connect(path: Path) -> tuple[Any, ...]:
 class Memory:
     """An operand in MXNet's memory."""
 
-    __slots__ = ("_address", "_flag", "_rank", "_sizes", "version")
+    __slots__ = ("_address", "_flag", "_rank", "_sizes", "_version")
 
     def __init__(self, address: int | None, flag: int, sizes: Any, rank: int, writes: int) -> None:
         self._address, self._flag, self._sizes, self._rank = address, flag, sizes, rank
-        self.version = (address or 0, writes)
+        self._version = (address or 0, writes)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return self._version
 
     def array(self) -> Array:
         return view(self._address, self._flag, self._sizes[: self._rank])

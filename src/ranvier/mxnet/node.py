@@ -138,10 +138,11 @@ def _name(value: object, where: str) -> str:
 
 
 def _shape(value: object, where: str) -> Shape:
-    sizes = value if isinstance(value, list) else [None]
-    if len(sizes) > MAX_RANK or not all(type(s) is int and 0 <= s < 2**31 for s in sizes):
-        _fail(where, f"{str(value)[:60]} is no shape")
-    return tuple(sizes)
+    if isinstance(value, list) and len(value) <= MAX_RANK:
+        sizes = [size for size in value if type(size) is int and 0 <= size < 2**31]
+        if len(sizes) == len(value):
+            return tuple(sizes)
+    _fail(where, f"{str(value)[:60]} is no shape")
 
 
 def _dtype(value: object, where: str) -> np.dtype[Any]:

@@ -31,8 +31,10 @@ LOG = logging.getLogger("ranvier")
 class Operand(Protocol):
     """An input of a call."""
 
-    version: tuple[int, int] | None
-    """Address and count of writes: where both are as they were, so are the values. None: unknown."""
+    @property
+    def version(self) -> tuple[int, int] | None:
+        """Address and count of writes: the same ones mean the same values. None is unknown."""
+        ...
 
     def array(self) -> Array:
         """The values, good for the length of the call."""
