@@ -5,6 +5,7 @@ Needs MXNet. Nothing is built or loaded before the first symbol that has a compi
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from pathlib import Path
@@ -41,7 +42,16 @@ def load_library() -> str:
                 )
                 fallback.register(mx)
                 _LOADED.append((FALLBACK, None))
+            # Python's code must not be running on MXNet's threads when Python ends.
+            atexit.register(_finish, mx)
         return _LOADED[0][0]
+
+
+def _finish(mx: Any) -> None:
+    try:
+        mx.nd.waitall()
+    except mx.MXNetError as error:
+        LOG.warning("a forward that nobody has waited for failed: %s", error)
 
 
 def in_use() -> str | None:
