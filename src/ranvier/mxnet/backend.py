@@ -43,8 +43,8 @@ def enable_subgraph_backend(
     """Send each symbol that is bound from now on to ranvier, with these options of `compile`.
 
     `MXNET_SUBGRAPH_BACKEND=1` in the environment turns it off. A symbol with an op that ranvier
-    lacks is bound as ever, with a warning. Raises CallerError for bad options, ImportError without
-    MXNet.
+    lacks is bound as ever, with a warning. Raises CallerError or PassError for bad options,
+    ImportError without MXNet.
     """
     options = {"target": target, "cores": cores, "fast_math": list(fast_math)}
     if cores != "auto":

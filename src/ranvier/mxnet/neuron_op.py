@@ -51,6 +51,11 @@ _STATES: dict[int, State] = {}
 _NUMBERS = count(1)
 
 
+def live_states() -> list[State]:
+    """Of the nodes that are bound, the latest last."""
+    return list(_STATES.values())
+
+
 class Answer:
     """The functions of the library that take what a callback has to say."""
 
