@@ -1,4 +1,4 @@
-"""`python benchmarks/mxnet_latency.py`: the latency of a network that MXNet binds, with and without.
+"""`python benchmarks/mxnet_latency.py`: latency of a network that MXNet binds, ours and its own.
 
 The loop is that of the tutorial of MXNet's first subgraph backend: some dry runs, then the average
 over batches of one image. Beside it MXNet's own latency, and what a call of the op costs when the

@@ -18,6 +18,7 @@ from mxnet_samples import SAMPLES, Array, S, Sample, mx
 
 import ranvier.mxnet
 from ranvier.dialects.diagnostics import CallerError, CodedError
+from ranvier.mxnet.neuron_op import live_states
 
 OP = "_neuron_subgraph_op"
 RANDOM = np.random.default_rng(9)
@@ -188,6 +189,28 @@ def test_states_of_a_recurrent_op_are_data(caplog: pytest.LogCaptureFixture) -> 
             arrays["lstm_state"][:] = mx.nd.array(RANDOM.standard_normal((1, 2, 4)))
             assert_same(ours, theirs)
     assert caplog.text.count("compiling for") == 1
+
+
+def test_data_that_says_its_own_shape_is_no_constant(caplog: pytest.LogCaptureFixture) -> None:
+    symbol = S.FullyConnected(S.var("image", shape=(2, 6)), num_hidden=3, name="fc")
+    ours, theirs = symbol.simple_bind(mx.cpu()), of_mxnet(symbol, {})
+    fill((ours, theirs))
+    with caplog.at_level(logging.INFO, "ranvier"):
+        for value in range(4):
+            ours.arg_dict["image"][:] = theirs.arg_dict["image"][:] = value
+            assert_same(ours, theirs)
+    assert caplog.text.count("compiling for") == 2
+
+
+def test_states_go_with_their_executors() -> None:
+    symbol = S.var("x") * 2
+    mx.nd.waitall()
+    before = len(live_states())
+    executors = [symbol.simple_bind(mx.cpu(), x=(2, 3)) for _ in range(3)]
+    assert len(live_states()) >= before + 3 or operators(executors[0]) == ["Custom"]
+    del executors
+    mx.nd.waitall()
+    assert len(live_states()) == before
 
 
 def test_a_symbol_with_an_op_that_ranvier_lacks_stays_with_mxnet(

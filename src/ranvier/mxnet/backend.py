@@ -15,7 +15,6 @@ import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
 from ranvier.importers.mxnet import infer_types, needed_variables
-from ranvier.importers.mxnet.parameters import RULES
 from ranvier.importers.mxnet.params import DTYPES
 from ranvier.importers.mxnet.symbol import (
     Entry,
@@ -28,7 +27,7 @@ from ranvier.importers.mxnet.symbol import (
 from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend
 from ranvier.mxnet.node import OP, Deferred, Form, Interface
 from ranvier.mxnet.runtime import for_mxnet, load_library
-from ranvier.mxnet.states import type_of
+from ranvier.mxnet.states import type_of, weights_of
 from ranvier.program import Options
 
 LOG = logging.getLogger("ranvier")
@@ -97,7 +96,7 @@ def replaced(
     constants = _constants(graph, names, shapes, states)
     known = {form.name: type_of(form) for form in interface.inputs}
     # The inference makes weights of the right shape by itself, and they are constants then.
-    asked = {node.name for node in needed_variables(graph)} - (constants & _weights(graph))
+    asked = {node.name for node in needed_variables(graph)} - (constants & weights_of(graph))
     infer_types(graph, {}, {name: known[name] for name in known if name in asked})
     deferred = Deferred(graph, frozenset(constants), states, options)
     return _one_node(graph, interface, deferred)
@@ -111,11 +110,12 @@ def _forms(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> tuple[Inter
     if any(not shape or min(shape) < 1 for shape in (*argument_shapes, *state_shapes)):
         return None
     stated = {name: attrs.get("__dtype__", "0") for name, attrs in symbol.attr_dict().items()}
+    shaped = {name for name, attrs in symbol.attr_dict().items() if "__shape__" in attrs}
     # What nobody says is f32, as it is when MXNet binds.
     decided = {
         name: types.get(name, DTYPES[int(stated.get(name, "0"))].type)
         for name in arguments
-        if name in given or name in types
+        if name in (given or shaped) or name in types
     }
     argument_types, output_types, state_types = symbol.infer_type(**decided)
     if argument_types is None:
@@ -139,24 +139,12 @@ def _zipped(names: Sequence[str], shapes: Sequence[Any], types: Sequence[Any]) -
 
 def _constants(graph: SymbolGraph, names: Sequence[str], given: Shapes, states: int) -> set[str]:
     """Inputs that are weights: auxiliary states, what is read as one, what nobody gives a shape."""
-    weights = _weights(graph)
+    weights = weights_of(graph)
     return {
         name
         for position, name in enumerate(names)
         if position >= len(names) - states or name not in given or name in weights
     }
-
-
-def _weights(graph: SymbolGraph) -> set[str]:
-    """Variables that an op reads where its weights stand."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        last = 2 if node.op == "RNN" else len(node.inputs)  # its states are data
-        for position, entry in enumerate(node.inputs[:last]):
-            variable = graph.nodes[entry.node]
-            if variable.is_variable and position and node.op in RULES:
-                found.add(variable.name)
-    return found
 
 
 def _one_node(graph: SymbolGraph, interface: Interface, deferred: Deferred) -> str:

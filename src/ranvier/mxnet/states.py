@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,8 @@ from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import tensor
 from ranvier.importers.mxnet import import_symbol, needed_variables
+from ranvier.importers.mxnet.parameters import RULES
+from ranvier.importers.mxnet.symbol import SymbolGraph
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet.node import SUFFIX, Deferred, Form, Interface
 from ranvier.program import Program
@@ -155,7 +157,10 @@ def load(array: Array, interface: Interface) -> Loaded:
 
 
 class DeferredState:
-    """A node that is compiled when it first runs, and again when its constants have changed."""
+    """A node that is compiled when it first runs, and again when its constants have changed.
+
+    A constant that changes and does not stand where an op has its weights was data all along.
+    """
 
     def __init__(self, interface: Interface, deferred: Deferred) -> None:
         self._interface = interface
@@ -163,19 +168,31 @@ class DeferredState:
         needed = {node.name for node in needed_variables(deferred.graph)}
         names = [form.name for form in interface.inputs]
         read = [position for position, name in enumerate(names) if name in needed]
+        self._weights = weights_of(deferred.graph)
         self._constants = [p for p in read if names[p] in deferred.constants]
         self._data = [p for p in read if names[p] not in deferred.constants]
         self._seen: dict[int, tuple[tuple[int, int] | None, bytes]] = {}
-        self._compiled_for: list[bytes] = []
+        self._compiled_for: dict[int, bytes] = {}
         self._program: Program | None = None
         self._loaded: Loaded | None = None
 
     def run(self, operands: Sequence[Operand]) -> list[Array]:
-        digests = [self._digest(position, operands[position]) for position in self._constants]
+        digests = {
+            position: self._digest(position, operands[position]) for position in self._constants
+        }
         if self._loaded is None or digests != self._compiled_for:
+            if self._loaded is not None:
+                self._release(p for p in digests if digests[p] != self._compiled_for[p])
             self._loaded = self._compile(operands)
-            self._compiled_for = digests
+            self._compiled_for = {position: digests[position] for position in self._constants}
         return self._loaded.run([operands[position].array() for position in self._data])
+
+    def _release(self, changed: Iterable[int]) -> None:
+        """Make data of constants that are no weights."""
+        names = [form.name for form in self._interface.inputs]
+        data = {position for position in changed if names[position] not in self._weights}
+        self._constants = [position for position in self._constants if position not in data]
+        self._data = sorted({*self._data, *data})
 
     def _digest(self, position: int, operand: Operand) -> bytes:
         """A hash of a constant's bytes, taken again only if it has been written."""
@@ -196,6 +213,17 @@ class DeferredState:
         module = import_symbol(self._deferred.graph, params, inputs)
         self._program = compile_program(module, **self._deferred.options)
         return Loaded(self._program.neff, self._interface, list(inputs))
+
+
+def weights_of(graph: SymbolGraph) -> set[str]:
+    """Variables that an op reads where its weights stand; a recurrent op's states are data."""
+    return {
+        graph.nodes[entry.node].name
+        for node in graph.nodes
+        if node.op in RULES
+        for entry in node.inputs[1 : 2 if node.op == "RNN" else None]
+        if graph.nodes[entry.node].is_variable
+    }
 
 
 def type_of(form: Form) -> Any:
