@@ -99,6 +99,13 @@ def changed(change: str) -> object:
             symbol["nodes"][3]["inputs"][0] = [-1, 0, 0]
         case "no output":
             symbol["nodes"][4]["inputs"][0] = [3, 7, 0]
+        case "many outputs":
+            symbol["nodes"][4]["inputs"][0] = [3, 10**12, 0]
+        case "offsets":
+            symbol["node_row_ptr"] = [0, 1, 2, 3, 10**12, 10**12 + 1]
+        case "no such output":
+            symbol["node_row_ptr"] = [0, 1, 2, 3, 4, 5]
+            symbol["nodes"][4]["inputs"][0] = [3, 1, 0]
         case "attribute":
             symbol["nodes"][3]["attrs"]["num_hidden"] = 4
         case "number":
@@ -119,6 +126,9 @@ def changed(change: str) -> object:
         ("forward", "reads node 4, which is not before it"),
         ("negative", "-1 is no index"),
         ("no output", "reads output 7 of 'fc'"),
+        ("many outputs", "a node has 1 to 65536 outputs"),
+        ("offsets", "a node has 1 to 65536 outputs"),
+        ("no such output", "output 1 of node 'fc' (FullyConnected) is read; it has 1"),
         ("attribute", "attribute 'num_hidden' is 4, not text"),
         ("number", "act_type is softsign or one of relu"),
         ("heads", "no outputs"),

@@ -168,7 +168,7 @@ def render(found: dict[str, Any]) -> str:
     """`docs/ops.md`: the ops of `nn`, then each framework's operators."""
     from ranvier.dialects import nn
 
-    frameworks = found["frameworks"]
+    frameworks = {n: found["frameworks"][n] for n in FRAMEWORKS if n in found["frameworks"]}
     lines = [
         "# Operators",
         "",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -36,6 +37,8 @@ from ranvier.importers.mxnet.params import DTYPES, read_params
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode, parse_symbol
 from ranvier.importers.semantics import element_type
 
+LONGEST_NUMBER = 19
+"""Digits that no i64 exceeds."""
 FAMILIES = (
     constant,
     contraction,
@@ -158,12 +161,28 @@ def needed_variables(graph: SymbolGraph) -> list[SymbolNode]:
     return [node for node in graph.variables() if id(node) in needed]
 
 
-def _input_type(node: SymbolNode, given: Shape | None, where: str) -> Tensor:
-    stated = tuple(
+def stated_shape(node: SymbolNode) -> Shape | None:
+    """The shape that a variable states of itself; None if it states none, or not all of one."""
+    stated = _stated_sizes(node)
+    return stated if stated and min(stated) > 0 else None
+
+
+def stated_dtype(node: SymbolNode) -> np.dtype[Any]:
+    """The element type that a variable states of itself; f32 if it states none."""
+    flag = node.attrs.get("__dtype__", "0")
+    return DTYPES[int(flag)] if flag.isdigit() and int(flag) < len(DTYPES) else np.dtype("f4")
+
+
+def _stated_sizes(node: SymbolNode) -> Shape:
+    return tuple(
         int(size)
         for size in node.attrs.get("__shape__", "").strip("()[] ").split(",")
-        if size.strip().lstrip("-").isdigit()
+        if size.strip().lstrip("-").isdigit() and len(size.strip()) < LONGEST_NUMBER
     )
+
+
+def _input_type(node: SymbolNode, given: Shape | None, where: str) -> Tensor:
+    stated = _stated_sizes(node)
     if given is None and (not stated or min(stated) < 1):
         raise ModelImportError(
             Code.SHAPE_UNKNOWN,
@@ -174,9 +193,7 @@ def _input_type(node: SymbolNode, given: Shape | None, where: str) -> Tensor:
             Code.SHAPE_MISMATCH,
             f"{where}: variable '{node.name}' is {format_shape(stated)}, got {format_shape(given)}",
         )
-    flag = node.attrs.get("__dtype__", "0")
-    dtype = DTYPES[int(flag)] if flag.isdigit() and int(flag) < len(DTYPES) else np.dtype("f4")
-    return tensor(stated if given is None else given, element_type(dtype))
+    return tensor(stated if given is None else given, element_type(stated_dtype(node)))
 
 
 def _fits(given: Shape, stated: Shape) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 import numpy as np
@@ -12,11 +12,11 @@ from xdsl.utils.exceptions import VerifyException
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.nn.types import Tensor, shape_of, type_of
+from ranvier.dialects.nn.types import Tensor, dtype_of, element_of, shape_of, type_of
 from ranvier.importers.builder import ModuleBuilder
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.node import HANDLERS, Node
-from ranvier.importers.mxnet.parameters import parameter_shape
+from ranvier.importers.mxnet.parameters import parameter_dtype, parameter_shape
 from ranvier.importers.mxnet.symbol import LOSSES, Entry, SymbolGraph, SymbolNode, output_name
 
 Foreign: TypeAlias = Callable[[int], Sequence[Tensor] | None]
@@ -27,7 +27,8 @@ class GraphImporter:
     """A symbol, its parameters, and the values that it has defined so far.
 
     With `guess`, variables that are neither get the shapes that their readers ask for, filled with
-    zeros: that is shape inference.
+    zeros: that is shape inference. Nodes in `outside` stay with MXNet, whatever `nn` has: no pass
+    merges them with others.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class GraphImporter:
         where: str,
         *,
         foreign: Foreign | None = None,
+        outside: Collection[int] = (),
         guess: bool = False,
     ) -> None:
         self.graph = graph
@@ -45,6 +47,7 @@ class GraphImporter:
         self.builder = builder
         self.where = where
         self.foreign = foreign
+        self.outside = outside
         self.guess = guess
         self.results: dict[int, Sequence[SSAValue]] = {}
 
@@ -80,7 +83,12 @@ class GraphImporter:
             if isinstance(error, ModelImportError):
                 raise
             raise node.error(Code.NODE_INVALID, str(error)) from error
-        return [results] if isinstance(results, SSAValue) else results
+        values = [results] if isinstance(results, SSAValue) else results
+        if index not in self.outside:
+            return values
+        types = [type_of(value) for value in values]
+        self.builder.roll_back(mark)
+        return self.opaque(node, types)
 
     def opaque(self, node: Node, types: Sequence[Tensor]) -> Sequence[SSAValue]:
         """A node of which only the types are known: it stays with MXNet."""
@@ -125,7 +133,8 @@ class GraphImporter:
             operand = self.value(symbol.inputs[0], variable.name)
             shape = parameter_shape(symbol, position, shape_of(operand), self.where)
             if shape is not None:
-                zero = self.builder.constant(np.zeros((), np.float32), variable.name)
+                dtype = parameter_dtype(symbol, dtype_of(element_of(operand)))
+                zero = self.builder.constant(np.zeros((), dtype), variable.name)
                 filled = nn.BroadcastOp(zero, shape=shape)
                 self.results[entry.node] = [self.builder.append(filled)]
 

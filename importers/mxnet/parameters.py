@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.mxnet.contraction import CHANNELS_LAST
 from ranvier.importers.mxnet.node import Attributes
 from ranvier.importers.mxnet.recurrent import layers_of
-from ranvier.importers.mxnet.symbol import SymbolNode
+from ranvier.importers.mxnet.symbol import STATES, SymbolNode
 
 Rule = Callable[[Attributes, int, Shape], Shape | None]
 
@@ -21,6 +24,12 @@ def parameter_shape(symbol: SymbolNode, position: int, operand: Shape, where: st
     """
     rule = RULES.get(symbol.op)
     return None if rule is None else rule(Attributes(symbol, where), position, operand)
+
+
+def parameter_dtype(symbol: SymbolNode, operand: np.dtype[Any]) -> np.dtype[Any]:
+    """The element type of a parameter that nobody gives: the operand's, but for statistics."""
+    follows = operand.kind == "f" and symbol.op not in STATES
+    return operand if follows else np.dtype(np.float32)
 
 
 def convolution(node: Attributes, position: int, operand: Shape) -> Shape | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,6 +41,16 @@ def read_params(path: Path) -> dict[str, Array]:
 
     Raises ModelImportError for a file that is none, or that states sizes it does not have.
     """
+    arrays = read_arrays(path)
+    if isinstance(arrays, list):
+        raise ModelImportError(
+            Code.FILE_INVALID, f"{path.name}: {len(arrays)} arrays, 0 names; parameters have names"
+        )
+    return arrays
+
+
+def read_arrays(path: Path) -> dict[str, Array] | list[Array]:
+    """The arrays of a file, by name if it names them. Raises ModelImportError as `read_params`."""
     try:
         size = path.stat().st_size
         data: Array = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
@@ -49,20 +59,22 @@ def read_params(path: Path) -> dict[str, Array]:
     return _Reader(data, path.name).arrays()
 
 
-def write_params(path: Path, arrays: Mapping[str, Array]) -> None:
+def write_params(path: Path, arrays: Mapping[str, Array] | Sequence[Array]) -> None:
     """Write the file that MXNet would write: the same arrays in order give the same bytes.
 
-    The file appears whole or not at all. Raises OSError.
+    A sequence has no names. The file appears whole or not at all. Raises OSError.
     """
+    names = list(arrays) if isinstance(arrays, Mapping) else []
+    values = list(arrays.values()) if isinstance(arrays, Mapping) else arrays
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
-            stream.write(struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)))
-            for array in arrays.values():
+            stream.write(struct.pack("<QQQ", LIST_MAGIC, 0, len(values)))
+            for array in values:
                 stream.write(_head(array))
                 stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-            stream.write(struct.pack("<Q", len(arrays)))
-            for name in arrays:
+            stream.write(struct.pack("<Q", len(names)))
+            for name in names:
                 encoded = name.encode()
                 stream.write(struct.pack("<Q", len(encoded)) + encoded)
         os.replace(temporary, path)
@@ -110,7 +122,7 @@ class _Reader:
     def numbers(self, form: str, what: str) -> tuple[int, ...]:
         return struct.unpack(f"<{form}", self.take(struct.calcsize(f"<{form}"), what).tobytes())
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, Array] | list[Array]:
         magic, _, count = self.numbers("QQQ", "the header")
         if magic != LIST_MAGIC:
             self.fail(f"no MXNet parameters: the magic is {magic:#x}, not {LIST_MAGIC:#x}")
@@ -119,7 +131,7 @@ class _Reader:
             self.fail(f"{count} arrays in {self.data.size} bytes")
         arrays = [self.array(index) for index in range(count)]
         (named,) = self.numbers("Q", "the number of names")
-        if named != count:
+        if named not in (0, count):
             self.fail(f"{count} arrays, {named} names")
         names = [self.text() for _ in range(named)]
         if self.at != self.data.size:
@@ -127,6 +139,8 @@ class _Reader:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             self.fail(f"two arrays are called '{twice}'")
+        if not names:
+            return {} if not arrays else [array for array in arrays if array is not None]
         return {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
 
     def text(self) -> str:

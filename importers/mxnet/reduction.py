@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import prod
 
-from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
@@ -66,11 +65,11 @@ def import_argmin(node: Node) -> SSAValue:
 
 
 def position(node: Node, op: type[TensorOp]) -> SSAValue:
-    """MXNet gives positions as floats; without an axis it looks at all elements."""
+    """MXNet gives positions in the operand's type; without an axis it looks at all elements."""
     value, keepdims = node.operand(0), node.flag("keepdims")
     if not node.has("axis"):
         value = node.reshape(value, (prod(node.shape()),))
         found = node.build(op(value, axis=0, keepdims=True, last=False))
-        return node.cast(found, f32)
+        return node.cast(found, node.element())
     found = node.build(op(value, axis=node.axis(), keepdims=keepdims, last=False))
-    return node.cast(at_least_one(node, found), f32)
+    return node.cast(at_least_one(node, found), node.element())

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any, NoReturn, cast
 
 from ranvier.dialects.diagnostics import Code
@@ -20,6 +20,7 @@ INLINE = 10
 """Arrays of at most so many numbers stand on one line."""
 MAX_NESTING = 8
 """Subgraphs inside subgraphs."""
+MAX_OUTPUTS = 1 << 16
 _ATTRIBUTE_KEYS = ("attrs", "attr", "param")
 """Where versions of MXNet put a node's attributes."""
 
@@ -38,6 +39,14 @@ ONE_VISIBLE = frozenset(
     {"Dropout", "GroupNorm", "InstanceNorm", "L2Normalization", "LRN", "LayerNorm", "Pooling"}
 )
 """Ops whose outputs after the first are for training only."""
+NEURON_OP = "_neuron_subgraph_op"
+"""A compiled subgraph; `compiled` says what is in its node."""
+STATES = {
+    "BatchNorm": (3, 4),
+    "BatchNorm_v1": (3, 4),
+    "_contrib_SyncBatchNorm": (3, 4),
+}
+"""Inputs that training writes: the variables there are auxiliary states, not arguments."""
 NAMED_OUTPUTS = {
     "RNN": ("output", "state_output", "statecell_output"),
     "BatchNorm": ("output", "mean", "var"),
@@ -96,6 +105,35 @@ class SymbolGraph:
                 if self.nodes[index].is_variable:
                     yield self.nodes[index]
 
+    def states(self) -> set[str]:
+        """Names of the variables that are auxiliary states."""
+        return {
+            self.nodes[node.inputs[position].node].name
+            for node in self.nodes
+            for position in STATES.get(node.op, ())
+            if position < len(node.inputs) and self.nodes[node.inputs[position].node].is_variable
+        }
+
+    def output_count(self, index: int) -> int:
+        """The outputs of a node, those for training among them."""
+        return self.row_ptr[index + 1] - self.row_ptr[index]
+
+    def selected(self, heads: Sequence[Entry]) -> SymbolGraph:
+        """The graph of other heads, without the nodes that they do not need."""
+        seen: set[int] = set()
+        order = [index for head in heads for index in self._post_order(head.node, seen)]
+        place = {index: number for number, index in enumerate(order)}
+
+        def moved(entry: Entry) -> Entry:
+            return Entry(place[entry.node], entry.output, entry.version)
+
+        nodes = [
+            replace(self.nodes[index], inputs=[moved(entry) for entry in self.nodes[index].inputs])
+            for index in order
+        ]
+        offsets = accumulate((self.output_count(index) for index in order), initial=0)
+        return SymbolGraph(nodes, [moved(head) for head in heads], list(offsets), dict(self.attrs))
+
     def _post_order(self, root: int, seen: set[int]) -> Iterator[int]:
         stack: list[tuple[int, Iterator[Entry]]] = []
         if root not in seen:
@@ -117,12 +155,31 @@ def output_name(graph: SymbolGraph, entry: Entry) -> str:
     node = graph.nodes[entry.node]
     if node.is_variable:
         return node.name
+    if node.op == NEURON_OP:
+        outputs = neuron_output_names(node)
+        return outputs[min(entry.output, len(outputs) - 1)]
     if (names := NAMED_OUTPUTS.get(node.op)) is not None:
         return f"{node.name}_{names[entry.output]}"
     count = graph.row_ptr[entry.node + 1] - graph.row_ptr[entry.node]
     one = count == 1 or node.op in ONE_VISIBLE
     suffix = "output" if one else f"output{entry.output}"
     return f"{node.name}_{suffix}"
+
+
+def neuron_output_names(node: SymbolNode) -> Sequence[str]:
+    """What a compiled subgraph calls its outputs: their names in the original model.
+
+    Raises ModelImportError for a node that does not say it.
+    """
+    try:
+        names: object = json.loads(node.attrs.get("output_names", ""))
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in cast(list[Any], names)):
+        raise ModelImportError(
+            Code.FILE_INVALID, f"node '{node.name}' ({node.op}): 'output_names' is no list of names"
+        )
+    return cast(list[str], names)
 
 
 # -- Reading ----------------------------------------------------------------------------------
@@ -168,7 +225,23 @@ class _Reader:
         graph = SymbolGraph(nodes, heads, row_ptr, attrs)
         if len(row_ptr) != len(nodes) + 1:
             graph.row_ptr = output_offsets(graph)
+        self.check_outputs(graph)
         return graph
+
+    def check_outputs(self, graph: SymbolGraph) -> None:
+        """Each node has some outputs, and those that are read."""
+        counts = [end - start for start, end in pairwise(graph.row_ptr)]
+        if graph.row_ptr[0] != 0 or not all(1 <= count <= MAX_OUTPUTS for count in counts):
+            self.fail(
+                f"a node has 1 to {MAX_OUTPUTS} outputs; 'node_row_ptr' or an input says else"
+            )
+        for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
+            if entry.output >= counts[entry.node]:
+                node = graph.nodes[entry.node]
+                self.fail(
+                    f"output {entry.output} of node '{node.name}' ({node.op}) is read; it has "
+                    f"{counts[entry.node]}"
+                )
 
     def node(self, index: int, data: object, nesting: int) -> SymbolNode:
         content = self.mapping(data, f"node {index}")
@@ -218,7 +291,7 @@ class _Reader:
 
 def output_offsets(graph: SymbolGraph) -> list[int]:
     """`node_row_ptr` as far as uses tell: each node has the outputs that something reads."""
-    counts = [1] * len(graph.nodes)
+    counts = [len(neuron_output_names(node)) if node.op == NEURON_OP else 1 for node in graph.nodes]
     for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
         counts[entry.node] = max(counts[entry.node], entry.output + 1)
     return list(accumulate(counts, initial=0))

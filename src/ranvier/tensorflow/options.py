@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from ranvier.compiler_arguments import options_of
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.program import Options
@@ -64,13 +64,6 @@ class Compilation:
     dynamic_batch_size: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses with an error of ours instead of ending the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {message}")
-
-
 def compilation_of(
     compiler_args: Sequence[str] | str | None,
     *,
@@ -84,27 +77,6 @@ def compilation_of(
     if timeout is not None and timeout <= 0:
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
     options = options_of([str(argument) for argument in compiler_args or ()])
-    options.pipeline()
     return Compilation(
         options, None if workdir is None else Path(str(workdir)), timeout, dynamic_batch_size
     )
-
-
-def options_of(arguments: Sequence[str]) -> Options:
-    """The compiler's options from arguments of `ranvier compile`, neuron-cc's among them."""
-    from ranvier.tools import compile_command
-    from ranvier.tools.compile_flags import apply_undocumented_flags
-    from ranvier.tools.log import add_verbose
-
-    parser = _Parser(prog="compiler_args", add_help=False, allow_abbrev=False)
-    compile_command.add_arguments(parser)
-    add_verbose(parser, default="WARN")
-    parsed = parser.parse_args(["graph_def.pb", *arguments])
-    apply_undocumented_flags(parsed)
-    compile_command.check_flags(parsed)
-    options = compile_command.options_of(parsed)
-    if options.cores == "auto":
-        raise CallerError(
-            Code.OPTION_INVALID, "compiler_args: give --neuroncore-pipeline-cores a number"
-        )
-    return options

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
+from ranvier.compiler_arguments import options_of
 from ranvier.torch.capturing import CaptureError, call_of, capture
 from ranvier.torch.node import source_of, type_of, values_of
-from ranvier.torch.options import Rules, options_of
+from ranvier.torch.options import Rules
 from ranvier.torch.partition import Partition, partition
 from ranvier.torch.report import compiled_nodes, percent, types
 

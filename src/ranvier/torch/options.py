@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import NoReturn
 
+from ranvier.compiler_arguments import options_of
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.program import Options
 from ranvier.torch.node import GraphNode
@@ -65,13 +64,6 @@ class Compilation:
         return options_of(self.arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses with an error of ours instead of ending the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {message}")
-
-
 def compilation_of(
     compiler_args: Sequence[str] | str | None, timeout: float | None, workdir: object
 ) -> Compilation:
@@ -85,25 +77,5 @@ def compilation_of(
         timeout,
         None if workdir is None else Path(str(workdir)),
     )
-    options_of(compilation.arguments).pipeline()
+    options_of(compilation.arguments)  # raises for what the compiler does not know
     return compilation
-
-
-def options_of(arguments: Sequence[str]) -> Options:
-    """The compiler's options from arguments of `ranvier compile`, neuron-cc's among them."""
-    from ranvier.tools import compile_command
-    from ranvier.tools.compile_flags import apply_undocumented_flags
-    from ranvier.tools.log import add_verbose
-
-    parser = _Parser(prog="compiler_args", add_help=False, allow_abbrev=False)
-    compile_command.add_arguments(parser)
-    add_verbose(parser, default="WARN")
-    parsed = parser.parse_args(["graph_def.mlir", *arguments])
-    apply_undocumented_flags(parsed)
-    compile_command.check_flags(parsed)
-    options = compile_command.options_of(parsed)
-    if options.cores == "auto":
-        raise CallerError(
-            Code.OPTION_INVALID, "--neuroncore-pipeline-cores auto: give a number to trace"
-        )
-    return options

@@ -31,8 +31,8 @@ def read_module(path: Path) -> ModuleOp:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0, or 1 with a line on stderr."""
+    from ranvier.compiler_arguments import options_of
     from ranvier.torch.compiler import compile_to
-    from ranvier.torch.options import options_of
 
     path, option, output, *rest = arguments
     if option != "--output":

@@ -1,0 +1,131 @@
+"""The arguments of `ranvier.mxnet.compile`, and input that it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mxnet_nets import Net, normal, perceptron
+
+from ranvier.dialects.diagnostics import Code, CodedError
+from ranvier.mxnet import NDArray, compile, nd
+from ranvier.mxnet.options import arguments_of, compile_args_of
+
+IMAGE = normal(1, 3, 8, 8)
+
+
+# -- Arguments --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"--neuroncore-pipeline-cores": 4}, ["--neuroncore-pipeline-cores", "4"]),
+        ({"--num-neuroncores": 2, "flags": ["--fp32-cast matmult"]},
+         ["--num-neuroncores", "2", "--fp32-cast", "matmult"]),
+        ({"--pipeline": "compile", "--num-neuroncores": 2, "flags": ["SaveTemps"]},
+         ["--num-neuroncores", "2", "--pipeline", "compile", "SaveTemps"]),
+        ({"flags": "-O2,--fast-math none"}, ["-O2", "--fast-math", "none"]),
+        ({"--enable-saturate-infinity": True, "--debug": False}, ["--enable-saturate-infinity"]),
+        ({"--fast-math": ["fp32-cast-matmult", "no-fast-relayout"]},
+         ["--fast-math", "fp32-cast-matmult", "no-fast-relayout"]),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_compiler(given: dict[str, Any], expected: list[str]) -> None:
+    assert arguments_of(given) == expected
+    compile_args_of(given)
+
+
+def test_arguments_may_stand_in_a_dictionary_of_their_own() -> None:
+    arguments = compile_args_of({"compile_args": {"--num-neuroncores": 2, "work_dir": "x"}})
+    assert arguments.options.cores == 2
+    assert arguments.work_dir == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"minimum_segments": 1}, "unknown compile argument 'minimum_segments'"),
+        ({"--no-such-flag": 1}, "compile_args: unrecognized arguments: --no-such-flag"),
+        ({"--neuroncore-pipeline-cores": 1000}, "cores"),
+        ({"flags": 7}, "flags is a list of strings"),
+        ({"excl_node_names": [7]}, "excl_node_names is a list of node names"),
+        ({"minimum_segment_size": -1}, "minimum_segment_size is a number from 0 on"),
+        ({"compile_args": 3}, "compile_args is a dictionary"),
+    ],
+)
+def test_a_wrong_argument_is_an_error(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(CodedError, match=text) as error:
+        compile_args_of(given)
+    assert error.value.code is Code.OPTION_INVALID
+
+
+# -- Bad input --------------------------------------------------------------------------------
+
+
+def wrong_weight(net: Net) -> None:
+    net.args["fc1_weight"] = NDArray(normal(5, 7))
+
+
+def integer_weight(net: Net) -> None:
+    net.args["fc1_weight"] = NDArray(np.ones((5, 6), np.int32))
+
+
+@pytest.mark.parametrize(
+    ("edit", "text", "code"),
+    [
+        (lambda net: net.args.pop("fc2_bias"), "'fc2_bias' is in none of", Code.INPUT_MISSING),
+        (lambda net: net.args.update(more=nd.ones(1)), "args has 'more'", Code.INPUT_UNKNOWN),
+        (lambda net: net.aux.update(more=nd.ones(1)), "aux has 'more'", Code.INPUT_UNKNOWN),
+        (wrong_weight, "node 'fc1'", Code.NODE_INVALID),
+        (integer_weight, "node 'fc1'", Code.NODE_INVALID),
+        (lambda net: net.args.update(fc1_bias=["a"]), "no array of numbers", Code.INPUT_TYPE),
+    ],
+)
+def test_parameters_that_do_not_fit_are_errors(edit: Any, text: str, code: Code) -> None:
+    net, symbol = perceptron()
+    edit(net)
+    with pytest.raises(CodedError, match=text) as error:
+        compile(symbol, net.args, net.aux, {"data": normal(2, 6)})
+    assert error.value.code is code
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text", "code"),
+    [
+        (None, "inputs is a dictionary", Code.INPUT_MISSING),
+        ({}, "inputs is a dictionary", Code.INPUT_MISSING),
+        ({"image": IMAGE}, "inputs has 'image'", Code.INPUT_UNKNOWN),
+        ({"data": normal(2, 6).astype(np.complex64)}, "no array of numbers", Code.INPUT_TYPE),
+        ({"data": normal(2, 7)}, "node 'fc1'", Code.NODE_INVALID),
+    ],
+)
+def test_inputs_that_do_not_fit_are_errors(inputs: Any, text: str, code: Code) -> None:
+    net, symbol = perceptron()
+    with pytest.raises(CodedError, match=text) as error:
+        compile(symbol, net.args, net.aux, inputs)
+    assert error.value.code is code
+
+
+def test_an_operator_that_nobody_knows_is_an_error() -> None:
+    net = Net()
+    hidden = net.dense("fc", net.variable("data"), 6, 4)
+    symbol = net.symbol(net.op("Frobnicate", "f", hidden))
+    with pytest.raises(CodedError, match=r"node 'f' \(Frobnicate\)") as error:
+        compile(symbol, net.args, {}, {"data": normal(2, 6)})
+    assert error.value.code is Code.MODEL_UNSUPPORTED
+
+
+def test_names_of_no_operator_are_errors() -> None:
+    net, symbol = perceptron()
+    with pytest.raises(CodedError, match="excl_node_names: no operator 'fc9'") as error:
+        compile(symbol, net.args, {}, {"data": normal(2, 6)}, excl_node_names=["fc9"])
+    assert error.value.code is Code.INPUT_UNKNOWN
+
+
+def test_what_is_no_symbol_is_an_error() -> None:
+    with pytest.raises(CodedError, match="takes a Symbol or a HybridBlock, got str") as error:
+        compile("net-symbol.json", {}, {}, {"data": IMAGE})
+    assert error.value.code is Code.OPTION_INVALID

@@ -1,0 +1,1 @@
+../../src/ranvier/compiler_arguments.py
