@@ -297,6 +297,7 @@ DEFECTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         ),
         "output 1",
     ),
+    "a deferred node": (with_attr("deferred", "{}"), "for bound symbols only"),
     "no inputs": (lambda node: node.update(inputs=[]), "0 inputs"),
     "no NEFF": (lambda node: node.update(inputs=[[0, 0, 0]]), "1 inputs"),
     "another variable": (lambda node: node.update(inputs=2 * [[0, 0, 0]]), "is due"),

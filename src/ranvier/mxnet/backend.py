@@ -22,11 +22,10 @@ from ranvier.importers.mxnet.symbol import (
     SymbolNode,
     output_offsets,
     parse_symbol,
-    print_symbol,
 )
-from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend
+from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend, unchecked_load_json
 from ranvier.mxnet.node import OP, Deferred, Form, Interface
-from ranvier.mxnet.runtime import for_mxnet, load_library
+from ranvier.mxnet.runtime import adapted, load_library
 from ranvier.mxnet.states import type_of, weights_of
 from ranvier.program import Options
 
@@ -61,7 +60,7 @@ def enable_subgraph_backend(
             return symbol
         except mx.MXNetError:  # the bind that follows raises it, or has a way around it
             return symbol
-        return symbol if text is None else mx.symbol.load_json(text)
+        return symbol if text is None else unchecked_load_json()(text)
 
     set_backend(backend)
 
@@ -156,4 +155,4 @@ def _one_node(graph: SymbolGraph, interface: Interface, deferred: Deferred) -> s
     heads = [Entry(len(nodes) - 1, output) for output in range(len(interface.outputs))]
     whole = SymbolGraph(nodes, heads, [], dict(graph.attrs))
     whole.row_ptr = output_offsets(whole)
-    return for_mxnet(print_symbol(whole))
+    return adapted(whole)

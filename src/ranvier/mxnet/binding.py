@@ -44,7 +44,6 @@ def set_backend(backend: Backend | None) -> None:
 def attach() -> Any:
     """Import MXNet and extend it, once; gives the module. Raises ImportError without MXNet."""
     mx = import_mxnet()
-    modules = (mx.symbol, mx.symbol.symbol)
     load, load_json = mx.symbol.load, mx.symbol.load_json
 
     @wraps(load)
@@ -57,12 +56,17 @@ def attach() -> Any:
     def checked_load_json(json_str: Any) -> Any:
         return load_json(for_mxnet(json_str) if isinstance(json_str, str) else json_str)
 
-    for module in modules:
+    for module in (mx.symbol, mx.symbol.symbol):
         module.load, module.load_json = checked_load, checked_load_json
     _extend_binding(mx)
     _extend_writing(mx)
     _guard_inference(mx)
     return mx
+
+
+def unchecked_load_json() -> Callable[[str], Any]:
+    """MXNet's own `load_json`, for what ranvier itself has written."""
+    return attach().symbol.load_json.__wrapped__
 
 
 def _text(path: str) -> str | None:

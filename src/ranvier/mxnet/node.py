@@ -187,7 +187,7 @@ def _check(graph: SymbolGraph, node: SymbolNode, where: str) -> None:
     if not interface.outputs:
         _fail(where, "it has no outputs")
     if "deferred" in node.attrs:
-        return
+        _fail(where, "a deferred node is for bound symbols only")
     if len(node.inputs) != len(interface.inputs) + 1:
         _fail(
             where,

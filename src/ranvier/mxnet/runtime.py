@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ranvier.importers.mxnet.symbol import print_symbol
+from ranvier.importers.mxnet.symbol import SymbolGraph, print_symbol
 from ranvier.mxnet import fallback, neuron_op
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.library import NoLibrary, built
@@ -77,7 +77,12 @@ def for_mxnet(symbol_json: str, where: str = "symbol") -> str:
     """
     if OP not in symbol_json:
         return symbol_json
-    graph = with_shapes(checked(symbol_json, where))
+    return adapted(checked(symbol_json, where))
+
+
+def adapted(graph: SymbolGraph) -> str:
+    """The text of a graph that is known to be right, for MXNet of this process."""
+    graph = with_shapes(graph)
     return print_symbol(as_custom(graph) if load_library() == FALLBACK else graph)
 
 
