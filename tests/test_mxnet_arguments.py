@@ -1,17 +1,24 @@
-"""The arguments of `ranvier.mxnet.compile`, and input that it refuses."""
+"""The arguments of `ranvier.mxnet.compile`, input that it refuses, and the shell."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mxnet_nets import Net, normal, perceptron
+from command_line import ranvier
+from mxnet_nets import Net, convolutions, convolutions_in_numpy, normal, perceptron
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.utils.exceptions import PassFailedException
 
+from ranvier import load as ranvier_program
+from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code, CodedError
-from ranvier.mxnet import NDArray, compile, nd
+from ranvier.mxnet import NDArray, compile, compiler, nd, save_checkpoint
 from ranvier.mxnet.options import arguments_of, compile_args_of
+from ranvier.program import Compiled, Options, compile_module
 
 IMAGE = normal(1, 3, 8, 8)
 
@@ -129,3 +136,61 @@ def test_what_is_no_symbol_is_an_error() -> None:
     with pytest.raises(CodedError, match="takes a Symbol or a HybridBlock, got str") as error:
         compile("net-symbol.json", {}, {}, {"data": IMAGE})
     assert error.value.code is Code.OPTION_INVALID
+
+
+# -- Failures of the compiler -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("retry", "ops"),
+    [
+        (0, ["FullyConnected", "Activation", "Dropout", "FullyConnected"]),
+        (1, ["_neuron_subgraph_op", "Activation", "_neuron_subgraph_op"]),
+    ],
+)
+def test_a_retry_finds_the_operators_that_fail(
+    monkeypatch: pytest.MonkeyPatch, retry: int, ops: list[str]
+) -> None:
+    """By itself a failure leaves the whole subgraph with MXNet."""
+
+    def failing(module: ModuleOp, options: Options) -> Compiled:
+        if any(isinstance(op, nn.ReluOp) for op in module.walk()):
+            raise PassFailedException("no relu today")
+        return compile_module(module, options)
+
+    monkeypatch.setattr(compiler, "compile_module", failing)
+    net, symbol = perceptron()
+    new, _, _ = compile(
+        *(symbol, net.args, {}, {"data": normal(2, 6)}),
+        minimum_segment_size=1,
+        op_by_op_compiler_retry=retry,
+    )
+    nodes = json.loads(new.tojson())["nodes"]
+    assert [node["op"] for node in nodes if node["op"] != "null"] == ops
+
+
+# -- The shell --------------------------------------------------------------------------------
+
+
+def test_the_command_compiles_a_checkpoint(tmp_path: Path) -> None:
+    net, symbol = convolutions()
+    save_checkpoint(tmp_path / "net", 0, symbol, net.args, net.aux)
+    files = [str(tmp_path / name) for name in ("net-symbol.json", "net-0000.params")]
+    done = ranvier(
+        *("compile", *files, "--framework", "MXNET", "--neuroncore-pipeline-cores", "2"),
+        *("--shape", "data=1x3x8x8", "--output", "file.neff"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    output = ranvier_program(tmp_path / "file.neff").run({"data": IMAGE})["softmax_output"]
+    expected = convolutions_in_numpy(net, IMAGE)
+    # Probabilities of sums in bf16, whose terms are about 1 and have 8 bits.
+    np.testing.assert_allclose(output, expected, atol=2e-2)
+
+
+def test_the_command_lists_the_operators(tmp_path: Path) -> None:
+    done = ranvier("list-operators", "--framework", "MXNET", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.splitlines()
+    assert listed == sorted(listed)
+    assert {"Convolution", "RNN", "_contrib_arange_like", "__rsub_scalar__"} <= set(listed)

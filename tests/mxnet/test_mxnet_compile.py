@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -237,3 +240,28 @@ def test_a_block_without_parameters_is_an_error() -> None:
     with pytest.raises(CodedError, match="not initialized") as error:
         ranvier.mxnet.compile(block, inputs={"data": mx.nd.zeros((2, 3))})
     assert error.value.code is Code.INPUT_MISSING
+
+
+@pytest.mark.slow
+def test_the_counting_script_counts_resnet_50(tmp_path: Path) -> None:
+    """The network has 174 operators, counted here in the text that MXNet writes."""
+    net, (symbol, _, _) = network("resnet50_v2"), compiled("resnet50_v2")
+    net.symbol.save(str(tmp_path / "original.json"))
+    symbol.save(tmp_path / "compiled.json")
+    text = (tmp_path / "original.json").read_text()
+    count = len(re.findall(r'^      "op": "', text, re.MULTILINE)) - text.count('"op": "null"')
+    script = Path(__file__).parents[2] / "examples" / "count_mxnet.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "original.json", "compiled.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert count == 174
+    assert done.stdout.splitlines() == [
+        "Number of operations in original model: 174",
+        "Number of operations in compiled model: 1",
+        "Number of Neuron subgraphs in compiled model: 1",
+        "Number of operations placed on Neuron runtime: 174",
+    ]

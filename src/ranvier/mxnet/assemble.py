@@ -51,7 +51,8 @@ class Assembler:
 
     def compiled(self, name: str, part: Part, node: CompiledNode, size: int) -> None:
         """Write the node of a part."""
-        names = {self.model.graph.nodes[i].name: i for i in range(len(self.model.graph.nodes))}
+        nodes = enumerate(self.model.graph.nodes)
+        names = {node.name: index for index, node in nodes if node.is_variable}
         inner = {name: entry for entry, name in part.inputs.items()}
         inputs = [self.place(inner.get(data) or Entry(names[data])) for data in node.data_names]
         inputs.append(Entry(self.add(binary_variable(name, size))))
