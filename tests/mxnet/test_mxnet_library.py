@@ -278,13 +278,13 @@ DEFECTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "two subgraphs": (lambda node: node.update(subgraphs=2 * node["subgraphs"]), "2 subgraphs"),
     "no names": (without("data_names"), "'data_names' is missing"),
     "no output types": (without("output_dtypes"), "'output_dtypes' is missing"),
-    "no JSON": (with_attr("data_names", "['data'"), "is no list"),
-    "deep JSON": (with_attr("data_names", "[" * 10**5), "is no list"),
-    "fewer shapes": (with_attr("data_shapes", "[]"), "0 shapes"),
-    "a negative size": (with_attr("data_shapes", "[[-2, 6]]"), "is no shape"),
-    "a huge size": (with_attr("data_shapes", "[[2, 99999999999]]"), "is no shape"),
-    "a text as size": (with_attr("data_shapes", '[["2", 6]]'), "is no shape"),
-    "an unknown type": (with_attr("data_dtypes", '["float8"]'), "no element type"),
+    "no JSON": (with_attr("data_names", "['data'"), "no list"),
+    "deep JSON": (with_attr("data_names", "[" * 10**5), "no list"),
+    "fewer shapes": (with_attr("data_shapes", "[]"), "different lengths"),
+    "a negative size": (with_attr("data_shapes", "[[-2, 6]]"), "data_shapes"),
+    "a huge size": (with_attr("data_shapes", "[[2, 99999999999]]"), "data_shapes"),
+    "a text as size": (with_attr("data_shapes", '[["2", 6]]'), "data_shapes"),
+    "an unknown type": (with_attr("data_dtypes", '["float8"]'), "data_dtypes"),
     "no outputs": (
         lambda node: node["attrs"].update(
             output_names="[]", output_shapes="[]", output_dtypes="[]"
@@ -300,7 +300,7 @@ DEFECTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a deferred node": (with_attr("deferred", "{}"), "for bound symbols only"),
     "no inputs": (lambda node: node.update(inputs=[]), "0 inputs"),
     "no NEFF": (lambda node: node.update(inputs=[[0, 0, 0]]), "1 inputs"),
-    "another variable": (lambda node: node.update(inputs=2 * [[0, 0, 0]]), "is due"),
+    "another variable": (lambda node: node.update(inputs=2 * [[0, 0, 0]]), "not its program"),
     "another name": (lambda node: node.update(name="other"), "other_neuronbin"),
 }
 

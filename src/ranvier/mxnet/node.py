@@ -9,31 +9,32 @@ that are constants. Attributes are text, lists in them JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.errors import ModelImportError
-from ranvier.importers.mxnet.params import DTYPES, type_flag
+from ranvier.importers.mxnet.compiled import binary_name, check_compiled, interface_of
+from ranvier.importers.mxnet.params import type_flag
 from ranvier.importers.mxnet.symbol import (
+    NEURON_OP,
     SymbolGraph,
     SymbolNode,
     parse_symbol,
     print_symbol,
 )
 
-OP = "_neuron_subgraph_op"
+OP = NEURON_OP
 FALLBACK = "Custom"
 """MXNet's op for ops in Python: stands for ours where there is no library."""
-SUFFIX = "_neuronbin"
+SUFFIX = binary_name("")
 SUBGRAPH = "subgraph"
 """Attribute of a `Custom` node with the text of its subgraph; `Custom` reads no others."""
-MAX_RANK = 32
 LISTS = ("names", "shapes", "dtypes")
 
 
@@ -61,6 +62,9 @@ class Form:
     name: str
     shape: Shape
     dtype: np.dtype[Any]
+
+
+Forms: TypeAlias = tuple[Form, ...]
 
 
 @dataclass(frozen=True)
@@ -95,65 +99,26 @@ class Deferred:
 @lru_cache(maxsize=256)
 def _parsed(attrs: tuple[tuple[str, str], ...], where: str) -> Interface:
     """MXNet asks for the same again and again: eight times in each call of a Gluon block."""
-    known = dict(attrs)
-    return Interface(_forms(known, "data", where), _forms(known, "output", where))
+    node = interface_of(SymbolNode(OP, where, attrs=dict(attrs)))
+    return Interface(
+        _forms(node.data_names, node.data_shapes, node.data_dtypes),
+        _forms(node.output_names, node.output_shapes, node.output_dtypes),
+    )
 
 
-def _texts(prefix: str, forms: tuple[Form, ...]) -> dict[str, str]:
+def _forms(names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[str]) -> Forms:
+    return tuple(
+        Form(name, shape, np.dtype(dtype))
+        for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
+    )
+
+
+def _texts(prefix: str, forms: Forms) -> dict[str, str]:
     return {
         f"{prefix}_names": json.dumps([form.name for form in forms]),
         f"{prefix}_shapes": json.dumps([list(form.shape) for form in forms]),
         f"{prefix}_dtypes": json.dumps([form.dtype.name for form in forms]),
     }
-
-
-def _forms(attrs: Mapping[str, str], prefix: str, where: str) -> tuple[Form, ...]:
-    names = _list(attrs, f"{prefix}_names", where)
-    shapes = _list(attrs, f"{prefix}_shapes", where)
-    dtypes = _list(attrs, f"{prefix}_dtypes", where)
-    if not len(names) == len(shapes) == len(dtypes):
-        _fail(where, f"{len(names)} {prefix}_names, {len(shapes)} shapes, {len(dtypes)} dtypes")
-    return tuple(
-        Form(_name(name, where), _shape(shape, where), _dtype(dtype, where))
-        for name, shape, dtype in zip(names, shapes, dtypes, strict=True)
-    )
-
-
-def _list(attrs: Mapping[str, str], key: str, where: str) -> list[object]:
-    if key not in attrs:
-        _fail(where, f"the attribute '{key}' is missing")
-    try:
-        value = json.loads(attrs[key])
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, list):
-        _fail(where, f"the attribute '{key}' is no list: {attrs[key][:60]!r}")
-    return value
-
-
-def _name(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        _fail(where, f"{value!r} is no name")
-    return value
-
-
-def _shape(value: object, where: str) -> Shape:
-    if isinstance(value, list) and len(value) <= MAX_RANK:
-        sizes = [size for size in value if type(size) is int and 0 <= size < 2**31]
-        if len(sizes) == len(value):
-            return tuple(sizes)
-    _fail(where, f"{str(value)[:60]} is no shape")
-
-
-def _dtype(value: object, where: str) -> np.dtype[Any]:
-    for dtype in DTYPES:
-        if value == dtype.name:
-            return dtype
-    _fail(where, f"{value!r} is no element type of MXNet")
-
-
-def _fail(where: str, text: str) -> NoReturn:
-    raise ModelImportError(Code.NODE_INVALID, f"{where}: {text}")
 
 
 # -- Symbols for MXNet ------------------------------------------------------------------------
@@ -172,33 +137,13 @@ def checked(text: str, where: str = "symbol") -> SymbolGraph:
     """The graph of a compiled symbol, checked before MXNet sees it. Raises ModelImportError."""
     graph = restored(text, where)
     for node in graph.nodes:
-        if node.op == OP:
-            _check(graph, node, f"{where}: node '{node.name}' ({OP})")
-    counts = {i: len(_outputs(n)) for i, n in enumerate(graph.nodes) if n.op == OP}
-    for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
-        if entry.output >= counts.get(entry.node, entry.output + 1):
-            name = graph.nodes[entry.node].name
-            _fail(where, f"output {entry.output} of '{name}' is read, it has {counts[entry.node]}")
+        if node.op == OP and "deferred" in node.attrs:
+            raise ModelImportError(
+                Code.NODE_INVALID,
+                f"{where}: node '{node.name}' ({OP}): a deferred node is for bound symbols only",
+            )
+    check_compiled(graph, where=where)
     return graph
-
-
-def _check(graph: SymbolGraph, node: SymbolNode, where: str) -> None:
-    interface = Interface.parse(node.attrs, where)
-    if not interface.outputs:
-        _fail(where, "it has no outputs")
-    if "deferred" in node.attrs:
-        _fail(where, "a deferred node is for bound symbols only")
-    if len(node.inputs) != len(interface.inputs) + 1:
-        _fail(
-            where,
-            f"it has {len(node.inputs)} inputs; {len(interface.inputs)} of data and one with the "
-            "NEFF are needed",
-        )
-    last = graph.nodes[node.inputs[-1].node]
-    if not last.is_variable or last.name != node.name + SUFFIX:
-        _fail(where, f"its last input is '{last.name}'; the variable '{node.name}{SUFFIX}' is due")
-    if len(node.subgraphs) != 1:
-        _fail(where, f"it has {len(node.subgraphs)} subgraphs, not one")
 
 
 def with_shapes(graph: SymbolGraph) -> SymbolGraph:
@@ -219,10 +164,6 @@ def with_shapes(graph: SymbolGraph) -> SymbolGraph:
                 if "__shape__" not in variable.attrs or 0 not in shape:
                     variable.attrs["__shape__"] = str(shape)
     return graph
-
-
-def _outputs(node: SymbolNode) -> tuple[Form, ...]:
-    return Interface.parse(node.attrs, node.name).outputs
 
 
 def _restore(node: SymbolNode, where: str) -> None:
