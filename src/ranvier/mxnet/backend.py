@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
-from ranvier.importers.mxnet import infer_types, needed_variables
 from ranvier.importers.mxnet.params import DTYPES
 from ranvier.importers.mxnet.symbol import (
     Entry,
@@ -24,9 +23,10 @@ from ranvier.importers.mxnet.symbol import (
     parse_symbol,
 )
 from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend, unchecked_load_json
+from ranvier.mxnet.deferring import deferred_graph
 from ranvier.mxnet.node import OP, Deferred, Form, Interface
 from ranvier.mxnet.runtime import adapted, load_library
-from ranvier.mxnet.states import type_of, weights_of
+from ranvier.mxnet.states import weights_of
 from ranvier.program import Options
 
 LOG = logging.getLogger("ranvier")
@@ -40,8 +40,8 @@ def enable_subgraph_backend(
 ) -> None:
     """Send each symbol that is bound from now on to ranvier, with these options of `compile`.
 
-    `MXNET_SUBGRAPH_BACKEND=1` in the environment turns it off. A symbol with an op that ranvier
-    lacks is bound as ever, with a warning. Raises CallerError or PassError for bad options,
+    `MXNET_SUBGRAPH_BACKEND=1` in the environment turns it off. Operators that ranvier lacks stay
+    with MXNet, with a warning. Raises CallerError or PassError for bad options,
     ImportError without MXNet.
     """
     options = {"target": target, "cores": cores, "fast_math": list(fast_math)}
@@ -60,7 +60,11 @@ def enable_subgraph_backend(
             return symbol
         except mx.MXNetError:  # the bind that follows raises it, or has a way around it
             return symbol
-        return symbol if text is None else unchecked_load_json()(text)
+        if text is None:
+            return symbol
+        bound = unchecked_load_json()(text)
+        kept = set(bound.list_inputs()) == set(symbol.list_inputs())
+        return bound if kept else symbol
 
     set_backend(backend)
 
@@ -79,10 +83,10 @@ def enable_from_environment() -> None:
 def replaced(
     symbol: Any, shapes: Shapes, types: Mapping[str, Any], options: dict[str, Any]
 ) -> str | None:
-    """The text of a symbol of one deferred node in place of another symbol.
+    """The text of a symbol with deferred nodes in place of another symbol.
 
     None if there is nothing to run, or not enough known: MXNet's own bind says what is missing.
-    Raises ModelImportError for an op that ranvier lacks, or that reads what no compiler knows.
+    Raises ModelImportError for an operator whose results nobody knows.
     """
     graph = parse_symbol(symbol.tojson())
     if all(node.is_variable or node.op == OP for node in graph.nodes):
@@ -93,12 +97,13 @@ def replaced(
     interface, states = forms
     names = [form.name for form in interface.inputs]
     constants = _constants(graph, names, shapes, states)
-    known = {form.name: type_of(form) for form in interface.inputs}
-    # The inference makes weights of the right shape by itself, and they are constants then.
-    asked = {node.name for node in needed_variables(graph)} - (constants & weights_of(graph))
-    infer_types(graph, {}, {name: known[name] for name in known if name in asked})
-    deferred = Deferred(graph, frozenset(constants), states, options)
-    return _one_node(graph, interface, deferred)
+    found = deferred_graph(graph, interface, constants, states, options)
+    if found is None:
+        return None
+    if sum(not node.is_variable for node in found.nodes) == 1:
+        deferred = Deferred(graph, frozenset(constants), states, options)
+        return _one_node(graph, interface, deferred)
+    return adapted(found)
 
 
 def _forms(symbol: Any, shapes: Shapes, types: Mapping[str, Any]) -> tuple[Interface, int] | None:

@@ -111,6 +111,7 @@ def _extend_binding(mx: Any) -> None:
             symbol = _symbol_for(self, shapes, types)
         if symbol is not self or _neff_names(symbol):
             args_grad, grad_req = None, "null"
+            args, aux_states = _named(arguments, args), _named(states, aux_states)
         with switch_hidden():
             executor = bind(symbol, ctx, args, args_grad, grad_req, aux_states, **keywords)
         return _finished(mx, executor, self, symbol)
@@ -222,6 +223,13 @@ def _finished(mx: Any, executor: Any, original: Any, bound: Any) -> Any:
     if bound is not original or _neff_names(bound):
         executor.__class__ = _executor_class(mx)
         executor.original = original
+        for kind, inner, outer in (
+            ("arg_arrays", bound.list_arguments(), original.list_arguments()),
+            ("aux_arrays", bound.list_auxiliary_states(), original.list_auxiliary_states()),
+        ):
+            arrays = dict(zip(inner, getattr(executor, kind), strict=True))
+            setattr(executor, kind, [arrays[name] for name in outer])
+        executor.grad_arrays = [None] * len(executor.arg_arrays)
     return executor
 
 
@@ -240,6 +248,18 @@ def _executor_class(mx: Any) -> Any:
 
         def backward(self, *arguments: Any, **keywords: Any) -> None:
             raise training_error()
+
+        @property
+        def arg_dict(self) -> dict[str, Any]:
+            return dict(zip(self.original.list_arguments(), self.arg_arrays, strict=True))
+
+        @property
+        def aux_dict(self) -> dict[str, Any]:
+            return dict(zip(self.original.list_auxiliary_states(), self.aux_arrays, strict=True))
+
+        @property
+        def grad_dict(self) -> dict[str, Any]:
+            return dict(zip(self.original.list_arguments(), self.grad_arrays, strict=True))
 
         @property
         def output_dict(self) -> dict[str, Any]:
