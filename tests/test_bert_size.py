@@ -91,7 +91,7 @@ def counted(batch: int, target: str) -> tuple[int, Counter[str], int]:
     return sum(1 for program in it.programs for _ in program.walk()), issues, macs
 
 
-@pytest.mark.parametrize("target", ["inf2", "inf1"])
+@pytest.mark.parametrize("target", ["inf2", pytest.param("inf1", marks=pytest.mark.slow)])
 def test_bert_base_is_short_whatever_the_batch(target: str) -> None:
     text, issues, macs = counted(1, target)
     assert macs == 12 * (4 * 128 * 768**2 + 2 * 128 * 768 * 3072 + 2 * 128 * 128 * 768)

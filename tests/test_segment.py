@@ -378,7 +378,7 @@ def test_constants_are_not_asked_about():
     assert target.asked == ["nn.add"]
 
 
-@pytest.mark.parametrize("period", [2, 1000])
+@pytest.mark.parametrize("period", [pytest.param(2, marks=pytest.mark.slow), 1000])
 def test_the_time_is_linear(period):
     """Processor time, without the collector, as `timeit` measures: at most 11 times for 10 times.
 
