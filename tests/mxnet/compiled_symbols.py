@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mxnet_samples import Array
+import pytest
+from mxnet_samples import Array, S
 
 import ranvier
 from ranvier.dialects.nn.types import tensor
@@ -16,6 +18,26 @@ from ranvier.importers.mxnet.symbol import parse_symbol
 from ranvier.importers.semantics import element_type
 
 OP = "_neuron_subgraph_op"
+NEFF = f"{OP}0_neuronbin"
+RANDOM = np.random.default_rng(8)
+X = RANDOM.standard_normal((2, 6)).astype(np.float32)
+W = RANDOM.standard_normal((4, 6)).astype(np.float32)
+# f32 sums of six products of about 1, in another order.
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler"
+)
+
+
+def layer() -> Any:
+    """Two outputs: `relu(x w^T)` and `x w^T`."""
+    dense = S.FullyConnected(S.var("data"), S.var("w"), num_hidden=4, no_bias=True, name="fc")
+    return S.Group([S.Activation(dense, act_type="relu", name="relu"), dense])
+
+
+def expected() -> list[Array]:
+    return [np.maximum(X @ W.T, 0), X @ W.T]
 
 
 def neff_of(symbol: Any, weights: dict[str, Array], inputs: dict[str, Array], path: Path) -> Array:
