@@ -20,7 +20,7 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import Tensor, tensor
 from ranvier.importers.errors import ModelImportError
-from ranvier.importers.mxnet.params import DTYPES, type_flag
+from ranvier.importers.mxnet.params import DTYPES, MAX_RANK, type_flag
 from ranvier.importers.mxnet.symbol import (
     NEURON_OP,
     VARIABLE,
@@ -68,13 +68,11 @@ def binary_variable(node: str, size: int) -> SymbolNode:
     return SymbolNode(VARIABLE, binary_name(node), attrs=attrs)
 
 
-def compiled_node(node: SymbolNode, where: str = "symbol") -> CompiledNode:
-    """The attributes of a node, checked. Raises ModelImportError."""
+def interface_of(node: SymbolNode, where: str = "symbol") -> CompiledNode:
+    """The attributes of a node, checked by themselves. Raises ModelImportError."""
 
     def fail(text: str) -> NoReturn:
-        raise ModelImportError(
-            Code.FILE_INVALID, f"{where}: node '{node.name}' ({node.op}): {text}"
-        )
+        _fail(node, where, text)
 
     def listed(name: str, valid: Callable[[Any], bool]) -> tuple[Any, ...]:
         try:
@@ -103,14 +101,26 @@ def compiled_node(node: SymbolNode, where: str = "symbol") -> CompiledNode:
             fail(f"the lists of its {side} have different lengths")
     if not compiled.output_names:
         fail("it has no outputs")
+    return compiled
+
+
+def compiled_node(node: SymbolNode, where: str = "symbol") -> CompiledNode:
+    """The attributes of a node, checked with the rest of it. Raises ModelImportError."""
+    compiled = interface_of(node, where)
     if len(node.subgraphs) != 1:
-        fail(f"it has {len(node.subgraphs)} subgraphs, not the one that was compiled")
+        _fail(node, where, f"it has {len(node.subgraphs)} subgraphs, not the one that was compiled")
     if len(node.inputs) != len(compiled.data_names) + 1:
-        fail(
+        _fail(
+            node,
+            where,
             f"it has {len(node.inputs)} inputs, {len(compiled.data_names)} data and its program "
-            "are expected"
+            "are expected",
         )
     return compiled
+
+
+def _fail(node: SymbolNode, where: str, text: str) -> NoReturn:
+    raise ModelImportError(Code.FILE_INVALID, f"{where}: node '{node.name}' ({node.op}): {text}")
 
 
 def check_compiled(
@@ -192,7 +202,9 @@ def _is_dtype(value: object) -> bool:
 
 
 def _is_shape(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(size, int) and not isinstance(size, bool) and size >= 0
-        for size in cast(list[Any], value)
+    """MXNet counts sizes in 31 bits."""
+    return (
+        isinstance(value, list)
+        and len(cast(list[Any], value)) <= MAX_RANK
+        and all(type(size) is int and 0 <= size < 2**31 for size in cast(list[Any], value))
     )

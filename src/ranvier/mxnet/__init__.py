@@ -8,12 +8,19 @@
 
 `sym` and `nd` are symbols and arrays of ranvier's own, which need no MXNet. Where it is installed,
 `mx.contrib.neuron` is this module, `mx.neuron(i)` a context, and `compile` gives what it is given.
+Compiled symbols load and run in it, and `enable_subgraph_backend()` compiles what it binds.
 """
 
 from __future__ import annotations
 
 from ranvier.mxnet import ndarray as nd
 from ranvier.mxnet import symbol as sym
+from ranvier.mxnet.backend import (
+    disable_subgraph_backend,
+    enable_from_environment,
+    enable_subgraph_backend,
+)
+from ranvier.mxnet.binding import attach
 from ranvier.mxnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from ranvier.mxnet.compat import installed
 from ranvier.mxnet.compiling import compile
@@ -30,6 +37,8 @@ __all__ = [
     "Symbol",
     "compile",
     "cpu",
+    "disable_subgraph_backend",
+    "enable_subgraph_backend",
     "load_checkpoint",
     "nd",
     "neuron",
@@ -38,5 +47,6 @@ __all__ = [
     "sym",
 ]
 
-if installed():
-    add_contrib()
+if installed() and add_contrib():
+    attach()
+    enable_from_environment()
