@@ -40,8 +40,9 @@ GONE = ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")
 
 
 def installed() -> bool:
-    """Whether MXNet can be imported; does not import it."""
-    return find_spec("mxnet") is not None
+    """Whether MXNet can be imported; does not import it. A folder of its name is not MXNet."""
+    spec = find_spec("mxnet")
+    return spec is not None and spec.origin is not None
 
 
 def import_mxnet() -> Any:
