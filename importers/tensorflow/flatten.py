@@ -1,8 +1,9 @@
 """One flat graph of what a signature computes: calls inlined, variables constant.
 
-Control inputs go, as nothing with an effect stays; a graph that assigns to a variable which it also
-reads is refused, since its results depend on the order. Loops and branches stay nodes that name
-functions; their functions get variables as values too.
+Control inputs go, as nothing with an effect stays, but for those that put a constant into a loop
+without functions. A graph that assigns to a variable which it also reads is refused, since its
+results depend on the order. Loops and branches stay nodes that name functions; their functions get
+variables as values too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.tensorflow.graph import BRANCHES, CASES, LOOPS, Tensor, attribute, fail
 from ranvier.importers.tensorflow.inline import VARIABLES, Inliner, Place, Scope
+from ranvier.importers.tensorflow.loops import nodes_in_frames
 from ranvier.importers.tensorflow.protos import Message, NodeDef
 from ranvier.importers.tensorflow.specialize import Specializer, become_gather, become_read
 from ranvier.importers.tensorflow.tensors import code_of_dtype, proto_of_array
@@ -105,10 +108,23 @@ class Flattener:
             self._read[operands[position].name] = place.name
         inputs = [str(operand.tensor) for operand in operands]
         inputs += self._freeze(node, read)
+        controls = [] if operands else self._loop_of(place)
         del node.input[:]
-        node.input.extend(inputs)
+        node.input.extend([*inputs, *(f"^{control.name}" for control in controls)])
         self.flat.nodes[node.name] = node
-        return operands
+        return [*operands, *controls]
+
+    def _loop_of(self, place: Place) -> list[Place]:
+        """A node in the loop that a node without operands is part of."""
+        if place.scope is not self.inliner.root:
+            return []
+        names = self.inliner.root.nodes.control_inputs(place.node)
+        inside = [name for name in names if name in self._in_frames]
+        return [self.inliner.resolve(place.scope, Tensor(name, 0)) for name in inside[:1]]
+
+    @cached_property
+    def _in_frames(self) -> set[str]:
+        return nodes_in_frames(self.inliner.root.nodes)
 
     def _variable_type(self, place: Place) -> int:
         return int(attribute(place.node, "dtype").type)

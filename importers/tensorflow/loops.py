@@ -86,3 +86,19 @@ def enter_and_next(nodes: Nodes, switch: Message) -> tuple[Message, Message]:
 
 def frame_of(nodes: Nodes, switch: Message) -> bytes:
     return attribute(enter_and_next(nodes, switch)[0], "frame_name").s
+
+
+def nodes_in_frames(nodes: Nodes) -> set[str]:
+    """The nodes that run once per iteration of some loop, as far as data say."""
+    readers: dict[str, list[str]] = {}
+    for node in nodes.by_name.values():
+        for tensor in nodes.data_inputs(node):
+            readers.setdefault(tensor.node, []).append(node.name)
+    pending = [node.name for node in nodes.by_name.values() if node.op in ("Enter", "RefEnter")]
+    found: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in found and nodes.by_name[name].op not in ("Exit", "RefExit"):
+            found.add(name)
+            pending += readers.get(name, ())
+    return found

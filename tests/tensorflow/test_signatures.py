@@ -213,3 +213,41 @@ def test_the_graph_of_a_session(feed: str) -> None:
         assert_close(session.run({"y": "y:0", "z": "z:0"}, {"x:0": array}), wanted)
     with v1.Session(graph=everything) as session:
         assert_close({"z": session.run("z:0", {"x:0": array})}, {"z": wanted["z"]})
+
+
+def graph_with_loop(stop: Any) -> Any:
+    """A session on TF1's loop, whose body has a constant; `stop` gets counter and value."""
+    with tf.Graph().as_default() as graph:
+        v1.disable_control_flow_v2()
+        x = v1.placeholder(tf.float32, [2, 4], "x")
+        w = weights(4, 4)
+
+        def step(i: Any, value: Any) -> Any:
+            return i + 1, tf.nn.relu(tf.matmul(value, tf.constant(w)), "inner") + 1.0
+
+        _, value = v1.while_loop(lambda i, value: stop(i, value), step, (0, x))
+        tf.identity(value, name="y")
+        v1.enable_control_flow_v2()
+    return v1.Session(graph=graph)
+
+
+@pytest.mark.parametrize(
+    ("stop", "options", "native"),
+    [
+        (lambda i, _: i < 3, {}, False),
+        (lambda i, _: i < 3, {"no_fuse_ops": ["while/inner"]}, True),
+        (lambda i, value: tf.logical_and(i < 4, tf.reduce_sum(value) < 1e9), {}, True),
+    ],
+)
+def test_a_loop_of_tf1_goes_as_a_whole(stop: Any, options: dict[str, Any], native: bool) -> None:
+    array = np.abs(RNG.standard_normal((2, 4))).astype(np.float32)
+    with graph_with_loop(stop) as session:
+        wanted = session.run("y:0", {"x:0": array})
+        graph = tfn.graph_util.inference_graph_from_session(
+            session, output_tensors=["y:0"], **options
+        )
+    ops = {op.type for op in graph.get_operations()}
+    assert ("LoopCond" in ops) is native
+    assert ("NeuronOp" in ops) is not native
+    with v1.Session(graph=graph) as session:
+        assert_close({"y": session.run("y:0", {"x:0": array})}, {"y": wanted})

@@ -180,7 +180,12 @@ def native_node(model: Model, name: str, refs: References) -> Message:
     node = NodeDef()
     node.CopyFrom(model.flat.nodes[name])
     node.name = refs.renamed.get(name, name)
-    texts = [refs.of(tensor_named(text)) for text in node.input if not text.startswith("^")]
+    texts = [
+        f"^{refs.renamed.get(text[1:], text[1:])}"
+        if text.startswith("^")
+        else refs.of(tensor_named(text))
+        for text in node.input
+    ]
     del node.input[:]
     node.input.extend(texts)
     node.attr.pop("_output_shapes", None)

@@ -15,7 +15,7 @@ from enum import Enum
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.tensorflow.flatten import FlatGraph
 from ranvier.importers.tensorflow.graph import Nodes, Tensor
-from ranvier.importers.tensorflow.loops import loops_of
+from ranvier.importers.tensorflow.loops import Loop, loops_of
 
 
 class Kind(Enum):
@@ -105,7 +105,9 @@ class Divider:
             if subgraph is None:
                 if tensor.node not in native and self.kinds[tensor.node] is not Kind.INPUT:
                     native[tensor.node] = None
-                    pending += self.nodes.data_inputs(self.flat.nodes[tensor.node])
+                    node = self.flat.nodes[tensor.node]
+                    pending += self.nodes.data_inputs(node)
+                    pending += [Tensor(name, 0) for name in self.nodes.control_inputs(node)]
                 continue
             subgraph.outputs.setdefault(tensor, len(subgraph.outputs))
             if subgraph.level not in filled:
@@ -136,18 +138,16 @@ class Divider:
         subgraph.inputs = dict.fromkeys(sorted(inputs, key=lambda t: (order[t.node], t.position)))
 
 
-def nodes_in_loops(flat: FlatGraph) -> set[str]:
-    """The nodes of loops without functions, but for their ends: a loop is placed as a whole."""
-    nodes = Nodes(flat.place, flat.nodes.values())
+def nodes_in_loop(nodes: Nodes, loop: Loop) -> set[str]:
+    """The nodes of a loop without functions, but for its ends."""
     inside: set[str] = set()
-    for loop in set(loops_of(nodes).values()):
-        starts = {tensor.node for tensor in loop.starts()}
-        pending = [loop.condition.node, *(enter.node for enter, _ in loop.invariants)]
-        for variable in loop.variables:
-            pending += [variable.after.node, variable.switch.node, variable.merge.node]
-        while pending:
-            name = pending.pop()
-            if name not in inside and name not in starts:
-                inside.add(name)
-                pending += [tensor.node for tensor in nodes.data_inputs(flat.nodes[name])]
+    starts = {tensor.node for tensor in loop.starts()}
+    pending = [loop.condition.node, *(enter.node for enter, _ in loop.invariants)]
+    for variable in loop.variables:
+        pending += [variable.after.node, variable.switch.node, variable.merge.node]
+    while pending:
+        name = pending.pop()
+        if name not in inside and name not in starts:
+            inside.add(name)
+            pending += [tensor.node for tensor in nodes.data_inputs(nodes.node(name))]
     return inside

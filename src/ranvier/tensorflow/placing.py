@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import Operation, SSAValue
 
-from ranvier.dialects.diagnostics import Reason
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.builder import named
@@ -29,7 +29,7 @@ from ranvier.passes.analysis.operators import (
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.program import Options, Shapes
 from ranvier.tensorflow.options import Placement
-from ranvier.tensorflow.partition import Kind, nodes_in_loops
+from ranvier.tensorflow.partition import Kind, nodes_in_loop
 
 TypesOf = Callable[[Model, Shapes], Mapping[Tensor, TensorType]]
 """What TensorFlow infers of a graph's results under some shapes of its inputs."""
@@ -71,8 +71,24 @@ def place(
     for name, node in model.flat.nodes.items():
         if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
             placed.keep(name, reason)
-    placed.kinds |= dict.fromkeys(nodes_in_loops(model.flat), Kind.FREE)
+    place_loops(importer, placed, placement)
     return placed
+
+
+def place_loops(importer: GraphImporter, placed: Placed, placement: Placement) -> None:
+    """A loop without functions is placed as a whole: its ends stand for it."""
+    nodes = importer.root.nodes
+    kinds = dict(placed.kinds)
+    for end, loop in importer.loops(nodes).items():
+        inside = nodes_in_loop(nodes, loop)
+        chosen = [n for n in inside & placement.no_fuse_ops if nodes.node(n).op != "Const"]
+        placed.kinds |= dict.fromkeys(inside, Kind.FREE)
+        if chosen:
+            placed.keep(end, Reason(Code.OP_RULE, f"no_fuse_ops names '{min(chosen)}' in it"))
+        elif kinds[loop.name] is Kind.HOST:
+            placed.keep(end, placed.reasons[loop.name])
+        elif kinds[loop.name] is Kind.DEVICE:
+            placed.kinds[end] = Kind.DEVICE
 
 
 def note_values(importer: GraphImporter, placed: Placed) -> None:

@@ -82,7 +82,8 @@ def copy_of(node: Message, names: Mapping[Tensor, str]) -> Message:
     """A node that reads placeholders in place of some results."""
     copy = NodeDef()
     copy.CopyFrom(node)
-    texts = [f"{names[t]}:0" if (t := tensor_named(text)) in names else text for text in node.input]
+    read = [text for text in node.input if not text.startswith("^")]
+    texts = [f"{names[t]}:0" if (t := tensor_named(text)) in names else text for text in read]
     del copy.input[:]
     copy.input.extend(texts)
     copy.attr.pop("_output_shapes", None)
