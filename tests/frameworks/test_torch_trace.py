@@ -30,7 +30,6 @@ def foo(x: Tensor, y: Tensor) -> Tensor:
 
 
 def resnet50() -> nn.Module:
-    zoo.declare_torchvision()
     torch.manual_seed(0)
     return zoo.vision("resnet50").build().eval()
 

@@ -143,7 +143,6 @@ def bf16_error(case: Case, inputs: tuple[Tensor, ...], expected: Tensor) -> floa
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_models_run_on_the_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    zoo.declare_torchvision()
     case = BUILDERS[name]()
     inputs = case.inputs(1)
     with torch.no_grad():
