@@ -169,6 +169,18 @@ def test_a_dict_needs_strict_to_be_off() -> None:
         torch.neuron.trace(lambda x: {"y": 2 * x + 1}, torch.rand(3))
 
 
+def test_a_structure_that_torchscript_lacks_is_named_and_can_be_exported() -> None:
+    class Mixed(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"y": 2 * x + 1, "both": (x - 1, x + 4)}
+
+    x = torch.rand(3)
+    with pytest.raises(RuntimeError, match="TorchScript has no type"):
+        torch.neuron.trace(Mixed().eval(), x, strict=False)
+    exported = ranvier.torch.export(Mixed().eval(), x).module()
+    assert error(exported(x), Mixed()(x)) < BF16
+
+
 # -- Placement --------------------------------------------------------------------------------
 
 

@@ -126,6 +126,7 @@ class Tally:
         )
         yield "samples: " + ", ".join(f"{n} {outcome}" for outcome, n in self.samples.most_common())
         yield "on the host: " + ", ".join(sorted(tried.keys() - set(machine)))
+        yield from (f"wrong: {sample}" for sample in self.wrong)
         for reason, count in self.reasons.most_common(20):
             yield f"{count:5} {reason}"
 

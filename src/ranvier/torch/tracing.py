@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.torch.assemble import assemble, record
-from ranvier.torch.capturing import Call, call_of, capture, owner_of
+from ranvier.torch.capturing import Call, call_of, capture, check_model, owner_of
 from ranvier.torch.check import (
     TOLERANCE,
     check_batch,
@@ -147,9 +147,8 @@ def export(
     with state_kept(model), warnings.catch_warnings():
         traced = traced_of(model, example_inputs, Settings(**keywords))
         warnings.simplefilter("ignore")
-        return torch.export.export(
-            traced.module, traced.call.args, dict(traced.call.kwargs), strict=False
-        )
+        call = traced.call.copy()
+        return torch.export.export(traced.module, call.args, dict(call.kwargs), strict=False)
 
 
 @contextmanager
@@ -178,6 +177,7 @@ def is_training(model: Callable[..., Any]) -> bool:
 
 def traced_of(model: Callable[..., Any], example_inputs: Any, settings: Settings) -> Traced:
     """The graph with programs in it, checked."""
+    check_model(model)
     call = call_of(example_inputs, settings.example_kwarg_inputs)
     checked = [call_of(each) for each in settings.check_inputs or ()]
     if not settings.half:
