@@ -74,6 +74,13 @@ class Support:
                 if name in reasons or not reasons:
                     self.ops.setdefault(name, Entry()).add(target.name, reasons.get(name))
 
+    def prove_ops(self) -> None:
+        """Enter the ops of the operators that run."""
+        for entry in self.operators.values():
+            for target, reason in entry.why_host.items():
+                for op in entry.ops if reason is None else ():
+                    self.ops.setdefault(op, Entry()).add(target, None)
+
 
 def op_names(module: ModuleOp) -> list[str]:
     """The ops of an imported module that are no constants."""
@@ -133,7 +140,10 @@ def derive() -> dict[str, Any]:
         name = f"ranvier.tools.{framework.lower()}_operators"
         if find_spec(name) is None:
             continue
-        found: Support = import_module(name).support(targets)
+        try:
+            found: Support = import_module(name).support(targets)
+        except ModuleNotFoundError:  # of the framework, without which what is kept stands
+            found = kept(framework)
         frameworks[framework] = {
             operator: {"ops": entry.ops, **entry.why_host}
             for operator, entry in sorted(found.operators.items())
@@ -145,6 +155,19 @@ def derive() -> dict[str, Any]:
         "frameworks": frameworks,
         "ops": {name: entry.why_host for name, entry in sorted(ops.items())},
     }
+
+
+def kept(framework: str) -> Support:
+    """What `operators.json` holds of a framework, which gives what ops run, not why others do not.
+
+    So must the module of a framework that has to be installed.
+    """
+    found = Support()
+    for operator, entry in known()["frameworks"].get(framework, {}).items():
+        why_host = {target: entry[target] for target in TARGETS if target in entry}
+        found.operators[operator] = Entry(entry["ops"], why_host)
+    found.prove_ops()
+    return found
 
 
 def known() -> dict[str, Any]:

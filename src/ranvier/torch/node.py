@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ def values_of(node: Node) -> list[Any]:
 
 def is_static(value: Tensor) -> bool:
     return all(type(size) is int for size in value.shape)
+
+
+def bytes_of(node: Node) -> int:
+    """Bytes of the results whose size is known."""
+    tensors = [v for v in values_of(node) if isinstance(v, Tensor) and is_static(v)]
+    return sum(prod(tensor.shape) * tensor.element_size() for tensor in tensors)
 
 
 def type_of(node: Node) -> str:
