@@ -446,6 +446,16 @@ def test_shapes_that_depend_on_values_are_foreign() -> None:
     assert any(np.array_equal(array, x.numpy() * 2) for array in arrays.values())
 
 
+def test_lists_of_unknown_shapes_are_foreign_in_scripts() -> None:
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        parts = torch.split(x[x > 0], 2)
+        values, counts = torch.unique(x, return_counts=True)
+        return parts[0] + 1, values * counts
+
+    imported = import_graph(torch.jit.script(function), [torch.ones(4)])
+    assert all(output.foreign in imported.foreign for output in imported.outputs)
+
+
 def test_dynamic_dimensions_are_refused_by_name() -> None:
     dynamic = torch.export.Dim("batch")
     program = torch.export.export(Net(), (torch.randn(4, 32),), dynamic_shapes=({0: dynamic},))
