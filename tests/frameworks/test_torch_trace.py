@@ -54,7 +54,10 @@ SAMPLES: dict[str, Callable[[], tuple[Any, tuple[Tensor, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    ["function", "module", "forward", pytest.param("resnet50", marks=pytest.mark.slow)],
+)
 def test_samples_of_the_reference_run_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     model, inputs = SAMPLES[name]()
     traced = torch.neuron.trace(model, inputs)
