@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ TRIED = 4
 APART = ("jiterator", "partial_views")
 """Compiles for GPUs alone; reads beyond its tensor."""
 
-Call = Callable[..., Any]
-Form = tuple[set[str], Callable[[], Imported]]
+Call: TypeAlias = Callable[..., Any]
+Form: TypeAlias = tuple[set[str], Callable[[], Imported]]
 """The operators of a graph, and its import."""
 
 
@@ -57,7 +57,11 @@ class OneCall(torch.nn.Module):
         return self.function(*args, **kwargs)
 
 
-def one_call(function: Call, arguments: tuple[Any, Any]) -> tuple[OneCall, tuple[Tensor, ...]]:
+Sample: TypeAlias = tuple[OneCall, tuple[Tensor, ...]]
+"""A module of one call, and the tensors that it is called with."""
+
+
+def one_call(function: Call, arguments: tuple[Any, Any]) -> Sample:
     """The module of a call with positional and named arguments, and its tensors."""
     leaves, structure = pytree.tree_flatten(arguments)
     inputs = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
@@ -102,15 +106,20 @@ def in_place(function: Call) -> Call:
     return lambda first, *args, **kwargs: function(first * 1, *args, **kwargs)
 
 
-def calls() -> Iterator[list[tuple[OneCall, tuple[Tensor, ...]]]]:
+def calls() -> Iterator[list[Sample]]:
     """Samples of one operator after another."""
     for op, dtype in databank():
-        samples = [sample for _, sample in spread(drawn(op, dtype, 20), TRIED)]
-        arguments = [((sample.input, *sample.args), sample.kwargs) for sample in samples]
-        yield [one_call(op.op, each) for each in arguments]
-        if op.inplace_variant is not None:
-            yield [one_call(in_place(op.inplace_variant), each) for each in arguments]
+        yield from calls_of(op, dtype)
     yield from ([one_call(function, (args, {}))] for function, args in own())
+
+
+def calls_of(op: Any, dtype: torch.dtype) -> Iterator[list[Sample]]:
+    """Samples of an operator of the database, then of the one that writes to its operand."""
+    samples = [sample for _, sample in spread(drawn(op, dtype, 20), TRIED)]
+    arguments = [((sample.input, *sample.args), sample.kwargs) for sample in samples]
+    yield [one_call(op.op, each) for each in arguments]
+    if op.inplace_variant is not None:
+        yield [one_call(in_place(op.inplace_variant), each) for each in arguments]
 
 
 def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
@@ -131,8 +140,13 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
     yield lambda x: torch.zeros(x.shape[1:], dtype=x.dtype) + x.numel() * x, (x,)
     yield lambda x: x + torch.arange(x.size(-1)).type_as(x), (x,)
     yield lambda x: x[0] + torch.eye(3, 4) + torch.full((3, 4), 2.0) + torch.ones_like(x[0]), (x,)
-    yield lambda x: x @ torch.randn(4, 4, generator=torch.Generator()).detach().t(), (x,)
-    yield lambda x: sum(torch.unbind(torch.stack(torch.meshgrid(x[0, 0], x[0, 1], indexing="ij")))), (x,)  # fmt: skip  # noqa: E501
+    yield lambda x: x @ torch.ones(4, 4).detach().t(), (x,)
+    yield meshed, (x,)
+
+
+def meshed(x: Tensor) -> Tensor:
+    rows, columns = torch.meshgrid(x[0, 0], x[0, 1], indexing="ij")
+    return torch.stack([rows, columns]).sum(0)
 
 
 # -- Graphs -----------------------------------------------------------------------------------
@@ -175,9 +189,7 @@ def support(targets: Sequence[Target]) -> Support:
     return found
 
 
-def add_first(
-    found: Support, samples: Sequence[tuple[OneCall, tuple[Tensor, ...]]], targets: Sequence[Target]
-) -> None:
+def add_first(found: Support, samples: Sequence[Sample], targets: Sequence[Target]) -> None:
     """Place samples of one operator until one needs no host."""
     for module, inputs in samples:
         done = True

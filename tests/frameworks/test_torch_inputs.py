@@ -87,8 +87,8 @@ def test_example_inputs_are_tensors_on_the_cpu(inputs: Any, message: str) -> Non
 
 
 def test_parameters_are_on_the_cpu() -> None:
-    model, x = nn.Linear(2, 2, device="meta").eval(), torch.ones(2)
-    for call in (ranvier.torch.trace, ranvier.torch.analyze_model):
+    model, x = nn.BatchNorm1d(2, device="meta").eval(), torch.ones(2, 2)
+    for call in (ranvier.torch.trace, ranvier.torch.export, ranvier.torch.analyze_model):
         with pytest.raises(ValueError, match="parameter weight is on meta"):
             call(model, x)
 

@@ -153,7 +153,11 @@ def export(
 
 @contextmanager
 def state_kept(model: Callable[..., Any]) -> Generator[None]:
-    """Undo what running the examples does to the buffers of a model."""
+    """Undo what running the examples does to the buffers of a model.
+
+    Raises CallerError for a model that cannot be run.
+    """
+    check_model(model)
     owner = owner_of(model)
     buffers = [] if owner is None else list(owner.buffers())
     before = [buffer.clone() for buffer in buffers]
@@ -177,7 +181,6 @@ def is_training(model: Callable[..., Any]) -> bool:
 
 def traced_of(model: Callable[..., Any], example_inputs: Any, settings: Settings) -> Traced:
     """The graph with programs in it, checked."""
-    check_model(model)
     call = call_of(example_inputs, settings.example_kwarg_inputs)
     checked = [call_of(each) for each in settings.check_inputs or ()]
     if not settings.half:
