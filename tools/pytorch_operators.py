@@ -31,6 +31,7 @@ DTYPES = (torch.float32, torch.int32, torch.int64, torch.bool)
 """The first that an operator takes is that of its samples."""
 TRIED = 4
 """Samples of an operator, until one needs no host."""
+ATEN: Any = torch.ops.aten
 APART = ("jiterator", "partial_views")
 """Compiles for GPUs alone; reads beyond its tensor."""
 
@@ -142,6 +143,18 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
     yield lambda x: x[0] + torch.eye(3, 4) + torch.full((3, 4), 2.0) + torch.ones_like(x[0]), (x,)
     yield lambda x: x @ torch.ones(4, 4).detach().t(), (x,)
     yield meshed, (x,)
+    yield lambda x: {"double": 2 * x}, (x,)
+    yield lambda x: x & 3, (torch.arange(4, dtype=torch.int32),)
+    yield lambda x: x + torch._shape_as_tensor(x)[0], (x,)
+    yield lambda x: torch.clip(x, 0.2, 0.5), (x,)
+    yield lambda x: torch.relu_(2 * x), (x,)
+    yield lambda x: torch.nn.functional.hardtanh_(2 * x), (x,)
+    image = torch.rand(1, 2, 6, 6)
+    yield lambda x: ATEN.norm.ScalarOpt_dim(x, 2, [1], False), (x,)
+    yield lambda x: ATEN.frobenius_norm.dim(x, [1], False), (x,)
+    yield lambda x: ATEN.max_pool2d_with_indices(x, [2, 2])[0], (image,)
+    yield lambda x: ATEN.reflection_pad2d(x, [1, 1, 1, 1]), (image,)
+    yield lambda x: ATEN.upsample_nearest2d(x, [12, 12]), (image,)
 
 
 def meshed(x: Tensor) -> Tensor:
@@ -162,7 +175,7 @@ def forms(module: OneCall, inputs: tuple[Tensor, ...]) -> Iterator[Form]:
     except Exception:  # torch's own, of many kinds
         pass
     try:
-        script: Any = torch.jit.trace(module, inputs, check_trace=False)
+        script: Any = torch.jit.trace(module, inputs, check_trace=False, strict=False)
         kinds = {node.kind() for node in script.inlined_graph.nodes()}
         yield kinds, lambda: import_graph(script, inputs)
     except Exception:
