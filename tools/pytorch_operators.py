@@ -19,13 +19,16 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
+from xdsl.dialects.builtin import ModuleOp
 
 from ranvier.dialects.diagnostics import CodedError
 from ranvier.importers.torch import import_graph, import_program
 from ranvier.importers.torch.graph import STRUCTURAL
 from ranvier.importers.torch.model import Imported
+from ranvier.passes.analysis.dataflow import is_constant_source, main_block
+from ranvier.passes.analysis.locations import framework_ops, framework_type
 from ranvier.passes.target import Target
-from ranvier.tools.support import Entry, Support, host_reasons_on, op_names
+from ranvier.tools.support import Entry, Support, host_reasons_on
 
 DTYPES = (torch.float32, torch.int32, torch.int64, torch.bool)
 """The first that an operator takes is that of its samples."""
@@ -222,7 +225,7 @@ def is_known(found: Support, kind: str, targets: Sequence[Target]) -> bool:
 def add(found: Support, kinds: set[str], result: Imported | str, targets: Sequence[Target]) -> None:
     """Enter what became of a graph; why it needs a host is said of the one operator in it."""
     single = [kind for kind in kinds if kind not in STRUCTURAL]
-    names = [] if isinstance(result, str) else op_names(result.module)
+    names = {} if isinstance(result, str) else ops_by_operator(result.module)
     for target in targets:
         if isinstance(result, str):
             reason: str | None = result
@@ -234,10 +237,17 @@ def add(found: Support, kinds: set[str], result: Imported | str, targets: Sequen
         for kind in kinds if reason is None else single:
             entry = found.operators.setdefault(kind, Entry())
             known = entry.why_host.get(target.name, "") is None
-            entry.ops = entry.ops if known or (entry.ops and reason) else operators(names, kinds)
+            if not known and not (entry.ops and reason):
+                entry.ops = sorted(names.get(kind) or names.get(kind.removesuffix("_")) or ())
             entry.add(target.name, reason)
 
 
-def operators(names: list[str], kinds: set[str]) -> list[str]:
-    """The ops of `nn` that an operator is, where it is the only one of its graph."""
-    return names if sum(kind not in STRUCTURAL for kind in kinds) == 1 else []
+def ops_by_operator(module: ModuleOp) -> dict[str, set[str]]:
+    """The ops of `nn` that calls of an operator have become."""
+    names: dict[str, set[str]] = {}
+    block = main_block(module)
+    for op in () if block is None else block.ops:
+        if op is not block.last_op and not is_constant_source(op):
+            for location in framework_ops(op):
+                names.setdefault(framework_type(location), set()).add(op.name)
+    return names

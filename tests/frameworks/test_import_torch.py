@@ -429,6 +429,21 @@ def test_composite_ops_are_imported_by_their_definition() -> None:
     assert "nn.opaque" not in ops_of(imported.module)
 
 
+def test_a_cubic_sample_over_a_border_stays_with_torch() -> None:
+    def function(x: Tensor, grid: Tensor) -> Tensor:
+        return torch.nn.functional.grid_sample(
+            x, grid, "bicubic", padding_mode="border", align_corners=False
+        )
+
+    imported = exported(function, [torch.rand(1, 2, 5, 5), torch.rand(1, 3, 3, 2) * 3 - 1.5])
+    assert "nn.opaque" in ops_of(imported.module)
+
+
+def test_an_operand_that_is_written_to_need_not_come_first() -> None:
+    imported = exported(lambda x: (x * 2).polygamma_(1) + 1, [torch.rand(4) + 1])
+    assert ops_of(imported.module).count("nn.opaque") == 1
+
+
 # -- What no module holds ---------------------------------------------------------------------
 
 
