@@ -27,7 +27,7 @@ TARGETS = ("inf2", "inf1")
 FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
 FILE = "operators.json"
 LONGEST = 110
-"""Characters of a reason in the table."""
+"""Characters of a cell in the table."""
 
 
 @dataclass
@@ -208,7 +208,7 @@ def render(found: dict[str, Any]) -> str:
         if name in NOT_COMPUTED:
             continue
         names = [
-            ", ".join(o for o, entry in entries.items() if name in entry["ops"])
+            shortened(", ".join(o for o, entry in entries.items() if name in entry["ops"]))
             for entries in frameworks.values()
         ]
         lines.append(row([f"`{name}`", *names, *statuses(found["ops"].get(name))]))
@@ -236,9 +236,12 @@ def statuses(entry: dict[str, str | None] | None) -> list[str]:
     texts: list[str] = []
     for target in TARGETS:
         reason = "no example" if entry is None or target not in entry else entry[target]
-        text = "machine" if reason is None else " ".join(reason.split())
-        texts.append(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
+        texts.append("machine" if reason is None else shortened(" ".join(reason.split())))
     return texts
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def main() -> None:
