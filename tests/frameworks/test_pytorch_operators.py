@@ -26,7 +26,7 @@ def test_a_draw_of_operators_is_listed_as_it_is_placed() -> None:
                 if reason is None:
                     assert kept[kind][target] is None
                     proven.add(kind)
-    assert len(proven) > DRAWN
+    assert len(proven) >= DRAWN
 
 
 @pytest.mark.slow
