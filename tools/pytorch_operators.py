@@ -148,7 +148,7 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
     yield meshed, (x,)
     yield lambda x: {"double": 2 * x}, (x,)
     yield lambda x: x & 3, (torch.arange(4, dtype=torch.int32),)
-    yield lambda x: x + torch._shape_as_tensor(x)[0], (x,)
+    yield lambda x: x + ATEN._shape_as_tensor(x)[0], (x,)
     yield lambda x: torch.clip(x, 0.2, 0.5), (x,)
     yield lambda x: torch.relu_(2 * x), (x,)
     yield lambda x: torch.nn.functional.hardtanh_(2 * x), (x,)
@@ -246,8 +246,8 @@ def ops_by_operator(module: ModuleOp) -> dict[str, set[str]]:
     """The ops of `nn` that calls of an operator have become."""
     names: dict[str, set[str]] = {}
     block = main_block(module)
-    for op in () if block is None else block.ops:
-        if op is not block.last_op and not is_constant_source(op):
+    for op in [] if block is None else list(block.ops)[:-1]:
+        if not is_constant_source(op):
             for location in framework_ops(op):
                 names.setdefault(framework_type(location), set()).add(op.name)
     return names
