@@ -24,6 +24,7 @@ IMPORTERS = {
     "ONNX": ("ranvier.importers.onnx", "import_onnx"),
     "MXNET": ("ranvier.importers.mxnet", "import_mxnet"),
     "TENSORFLOW": ("ranvier.importers.tensorflow", "import_tensorflow"),
+    "PYTORCH": ("ranvier.importers.torch.file", "import_torch"),
 }
 
 # First bytes of files that are surely not ONNX, whose protobuf has no magic number of its own but
@@ -64,7 +65,16 @@ def import_model(
             f"{', '.join(IMPORTERS)}",
         )
     module, name = IMPORTERS[chosen]
-    importer: Importer = getattr(import_module(module), name)
+    try:
+        importer: Importer = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("ranvier"):
+            raise
+        raise ModelImportError(
+            Code.PROVIDER_MISSING,
+            f"{paths[0].name}: models of {chosen} are read with the package '{error.name}', which "
+            "is not installed: pip install 'ranvier[torch]'",
+        ) from error
     return importer(paths, shapes or {})
 
 

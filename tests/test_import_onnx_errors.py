@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     ("data", "framework", "code", "text"),
     [
         (None, None, Code.FILE_MISSING, "no such file"),
-        (b"PK\x03\x04", None, Code.MODEL_UNSUPPORTED, "PYTORCH are not readable; readable: ONNX"),
+        (b"HloModule", None, Code.MODEL_UNSUPPORTED, "XLA are not readable; readable: ONNX"),
         (b"", "CAFFE", Code.OPTION_INVALID, "one of ONNX, PYTORCH, TENSORFLOW, MXNET, XLA"),
     ],
 )
@@ -139,3 +140,16 @@ def test_other_frameworks_are_named(
         import_model([path], framework=framework)
     assert caught.value.code is code
     assert text in str(caught.value)
+
+
+def test_a_framework_that_must_be_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("ranvier.importers.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path = tmp_path / "model.pt2"
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelImportError, match=r"pip install 'ranvier\[torch\]'") as caught:
+        import_model([path])
+    assert caught.value.code is Code.PROVIDER_MISSING

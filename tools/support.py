@@ -27,7 +27,7 @@ TARGETS = ("inf2", "inf1")
 FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
 FILE = "operators.json"
 LONGEST = 110
-"""Characters of a reason in the table."""
+"""Characters of a cell in the table."""
 
 
 @dataclass
@@ -73,6 +73,13 @@ class Support:
             for name in names:
                 if name in reasons or not reasons:
                     self.ops.setdefault(name, Entry()).add(target.name, reasons.get(name))
+
+    def prove_ops(self) -> None:
+        """Enter the ops of the operators that run."""
+        for entry in self.operators.values():
+            for target, reason in entry.why_host.items():
+                for op in entry.ops if reason is None else ():
+                    self.ops.setdefault(op, Entry()).add(target, None)
 
 
 def op_names(module: ModuleOp) -> list[str]:
@@ -133,7 +140,10 @@ def derive() -> dict[str, Any]:
         name = f"ranvier.tools.{framework.lower()}_operators"
         if find_spec(name) is None:
             continue
-        found: Support = import_module(name).support(targets)
+        try:
+            found: Support = import_module(name).support(targets)
+        except ModuleNotFoundError:  # of the framework, without which what is kept stands
+            found = kept(framework)
         frameworks[framework] = {
             operator: {"ops": entry.ops, **entry.why_host}
             for operator, entry in sorted(found.operators.items())
@@ -145,6 +155,19 @@ def derive() -> dict[str, Any]:
         "frameworks": frameworks,
         "ops": {name: entry.why_host for name, entry in sorted(ops.items())},
     }
+
+
+def kept(framework: str) -> Support:
+    """What `operators.json` holds of a framework, which gives what ops run, not why others do not.
+
+    So must the module of a framework that has to be installed.
+    """
+    found = Support()
+    for operator, entry in known()["frameworks"].get(framework, {}).items():
+        why_host = {target: entry[target] for target in TARGETS if target in entry}
+        found.operators[operator] = Entry(entry["ops"], why_host)
+    found.prove_ops()
+    return found
 
 
 def known() -> dict[str, Any]:
@@ -185,7 +208,7 @@ def render(found: dict[str, Any]) -> str:
         if name in NOT_COMPUTED:
             continue
         names = [
-            ", ".join(o for o, entry in entries.items() if name in entry["ops"])
+            shortened(", ".join(o for o, entry in entries.items() if name in entry["ops"]))
             for entries in frameworks.values()
         ]
         lines.append(row([f"`{name}`", *names, *statuses(found["ops"].get(name))]))
@@ -213,9 +236,12 @@ def statuses(entry: dict[str, str | None] | None) -> list[str]:
     texts: list[str] = []
     for target in TARGETS:
         reason = "no example" if entry is None or target not in entry else entry[target]
-        text = "machine" if reason is None else " ".join(reason.split())
-        texts.append(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
+        texts.append("machine" if reason is None else shortened(" ".join(reason.split())))
     return texts
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -258,7 +259,8 @@ class GroupNormOp(TensorOp):
     def evaluate(self, *operands: Array) -> Array:
         x = operands[0]
         scale, bias = (factor.reshape(-1, *(1,) * (x.ndim - 2)) for factor in operands[1:])
-        rows = x.reshape(x.shape[0], int(self.get("groups")), -1)
+        groups = int(self.get("groups"))
+        rows = x.reshape(x.shape[0], groups, prod(x.shape[1:]) // groups)
         centred = rows - rows.mean(2, keepdims=True)
         variance = np.square(centred).mean(2, keepdims=True)
         normal = centred / np.sqrt(variance + x.dtype.type(self.get("epsilon")))

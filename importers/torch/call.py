@@ -102,8 +102,8 @@ class Call:
         return array.item()
 
     def tensor(self, name: str = "self") -> SSAValue:
-        """A tensor argument. Raises NotInNn if it is None."""
-        value = self.arguments[name]
+        """A tensor argument. Raises NotInNn if it is None, or if the overload lacks it."""
+        value = self.arguments.get(name)
         if not isinstance(value, SSAValue):
             self.refuse(f"argument '{name}' is not a tensor")
         return value

@@ -72,10 +72,6 @@ def expm1(x: Tensor) -> Tensor:
     return torch.where(torch.abs(x) < 0.5, 2 * t / (1 - t), torch.exp(x) - 1)
 
 
-def erfc(x: Tensor) -> Tensor:
-    return 1 - torch.erf(x)
-
-
 def log_sigmoid(x: Tensor) -> Tensor:
     """`min(x, 0) - log(1 + exp(-|x|))`"""
     return torch.clamp(x, max=0) - torch.nn.functional.softplus(-torch.abs(x))

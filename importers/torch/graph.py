@@ -261,6 +261,19 @@ def raised(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]
     raise run.fail(node, f"the model raises: {given[0] if given else ''}")
 
 
+def unpacked(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
+    """Of a foreign value, values of an unknown type."""
+    if isinstance(given[0], Foreign):
+        return [Foreign(output.debugName(), None) for output in node.outputs()]
+    return list(given[0])
+
+
+def element(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(given[0], Foreign):
+        return unpacked(run, node, given)
+    return [given[0][given[1]]]
+
+
 def dictionary(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
     return [dict(zip(given[::2], given[1::2], strict=True))]
 
@@ -278,16 +291,16 @@ STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any
     "prim::ListConstruct": lambda run, node, given: [list(given)],
     "prim::TupleConstruct": lambda run, node, given: [tuple(given)],
     "prim::DictConstruct": dictionary,
-    "prim::ListUnpack": lambda run, node, given: list(given[0]),
-    "prim::TupleUnpack": lambda run, node, given: list(given[0]),
-    "prim::TupleIndex": lambda run, node, given: [given[0][given[1]]],
+    "prim::ListUnpack": unpacked,
+    "prim::TupleUnpack": unpacked,
+    "prim::TupleIndex": element,
     "prim::unchecked_cast": lambda run, node, given: given,
     "prim::unchecked_unwrap_optional": lambda run, node, given: given,
     "prim::Uninitialized": lambda run, node, given: [None],
     "prim::device": lambda run, node, given: [torch.device("cpu")],
     "aten::__is__": lambda run, node, given: [given[0] is given[1]],
     "aten::__isnot__": lambda run, node, given: [given[0] is not given[1]],
-    "aten::__getitem__": lambda run, node, given: [given[0][given[1]]],
+    "aten::__getitem__": element,
     "aten::len": lambda run, node, given: [len(run.fake_of(node, given[0]))],
     "aten::append": lambda run, node, given: [given[0].append(given[1]) or given[0]],
     "aten::warn": lambda run, node, given: [],

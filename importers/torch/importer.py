@@ -116,7 +116,10 @@ class OpImporter(ModelState):
             return self.leave(op, given, place, Reason(Code.OP_ELEMENT_TYPE, reason), result)
         if not tensors:
             return result
-        built = iter(self.build(op, given, result, tensors, place))
+        try:
+            built = iter(self.build(op, given, result, tensors, place))
+        except NotInNn as error:
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, str(error)), result)
         wrapped = [
             self.variable(next(built), leaf, values, place)
             if isinstance(leaf, torch.Tensor)
@@ -149,7 +152,10 @@ class OpImporter(ModelState):
         tensors: Sequence[torch.Tensor],
         place: Place,
     ) -> Sequence[SSAValue | None]:
-        """The results as SSA values: by a handler, by PyTorch's definition, or opaque."""
+        """The results as SSA values: by a handler, by PyTorch's definition, or opaque.
+
+        Raises NotInNn for arguments that no IR holds.
+        """
         location = place.location(base_name(op))
         arguments = self.read(given, place)
         call = Call(

@@ -131,6 +131,10 @@ def import_as_it_is(exported: ExportedProgram, name: str) -> Imported:
                 held[spec.target] = run.env[node] = run.state(
                     state_of(exported, spec.target), spec.target
                 )
+        elif spec.kind is InputKind.CUSTOM_OBJ:
+            raise run.importer.error(
+                Code.MODEL_UNSUPPORTED, f"'{spec.target}' is an object of Python, not a tensor"
+            )
     run.run([node for node in nodes if node.op in ("call_function", "get_attr")])
     mutations: list[Mutation] = []
     outputs: list[Output] = []

@@ -69,6 +69,9 @@ def import_upsample(call: Call) -> SSAValue:
 @torch_op("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
 def import_grid_sampler(call: Call) -> SSAValue:
     modes, paddings = ("linear", "nearest", "cubic"), ("zeros", "border", "reflection")
+    if call["interpolation_mode"] == 2 and call["padding_mode"] == 1:
+        # nn clamps the place, as ONNX does; PyTorch clamps each of the taps around it.
+        call.refuse("a cubic interpolation repeats the border")
     return call.build(
         nn.GridSampleOp(
             call.tensor("input"),

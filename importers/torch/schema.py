@@ -79,9 +79,10 @@ def counterpart(op: OpOverload) -> OpOverload | None:
 def matching(pure: OpOverload, op: OpOverload, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `op` as those of its counterpart, whose operand may have another name."""
     first, pure_first = schema_of(op).arguments[0].name, schema_of(pure).arguments[0].name
-    renamed = {pure_first if name == first else name: value for name, value in given.items()}
     arguments = schema_of(pure).arguments
-    return {arg.name: renamed.get(arg.name, arg.default_value) for arg in arguments}
+    if all(arg.name != first for arg in arguments):
+        given = {pure_first if name == first else name: value for name, value in given.items()}
+    return {arg.name: given.get(arg.name, arg.default_value) for arg in arguments}
 
 
 def unused_results(node: torch.fx.Node) -> frozenset[int]:

@@ -13,7 +13,10 @@ HERE = Path(__file__).parent
 FOLDERS = (HERE, HERE.parent, HERE.parent / "models", HERE.parent.parent / "examples")
 sys.path[:0] = map(str, FOLDERS)
 
+import zoo  # noqa: E402
 from exported import Models  # noqa: E402
+
+zoo.declare_torchvision()
 
 
 @pytest.fixture(scope="session")

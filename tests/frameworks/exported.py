@@ -52,7 +52,6 @@ class Models:
     def bf16_error(self, name: str) -> float:
         """What bf16 costs this model in torch itself: the most of three inputs, which differ."""
         torch.manual_seed(0)
-        zoo.declare_torchvision()
         module = zoo.ZOO[name].build().eval()
         given = [tuple(zoo.ZOO[name].inputs(seed).values()) for seed in (1, 2, 3)]
         with torch.no_grad():
@@ -74,6 +73,17 @@ class Bf16(TorchDispatchMode):
         if args and out is args[0]:  # in place
             return out.copy_(to_bf16(out))
         return tree_map(to_bf16, out)
+
+
+class Bf16Products(TorchDispatchMode):
+    """Matrix products round their operands to bf16; sums and all other ops are in f32."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            args = map(to_bf16, args)
+        elif func is torch.ops.aten.addmm.default:
+            args = (args[0], *map(to_bf16, args[1:]))
+        return func(*args, **(kwargs or {}))
 
 
 def to_bf16(x: Any) -> Any:

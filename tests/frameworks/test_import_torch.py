@@ -429,6 +429,21 @@ def test_composite_ops_are_imported_by_their_definition() -> None:
     assert "nn.opaque" not in ops_of(imported.module)
 
 
+def test_a_cubic_sample_over_a_border_stays_with_torch() -> None:
+    def function(x: Tensor, grid: Tensor) -> Tensor:
+        return torch.nn.functional.grid_sample(
+            x, grid, "bicubic", padding_mode="border", align_corners=False
+        )
+
+    imported = exported(function, [torch.rand(1, 2, 5, 5), torch.rand(1, 3, 3, 2) * 3 - 1.5])
+    assert "nn.opaque" in ops_of(imported.module)
+
+
+def test_an_operand_that_is_written_to_need_not_come_first() -> None:
+    imported = exported(lambda x: (x * 2).polygamma_(1) + 1, [torch.rand(4) + 1])
+    assert ops_of(imported.module).count("nn.opaque") == 1
+
+
 # -- What no module holds ---------------------------------------------------------------------
 
 
@@ -444,6 +459,16 @@ def test_shapes_that_depend_on_values_are_foreign() -> None:
     arrays = Executor(imported.module).run({"x": x.numpy(), "sum_1": np.array(4)})
     assert float(arrays[str(imported.outputs[0].name)]) == 10
     assert any(np.array_equal(array, x.numpy() * 2) for array in arrays.values())
+
+
+def test_lists_of_unknown_shapes_are_foreign_in_scripts() -> None:
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        parts = torch.split(x[x > 0], 2)
+        values, counts = torch.unique(x, return_counts=True)
+        return parts[0] + 1, values * counts
+
+    imported = import_graph(torch.jit.script(function), [torch.ones(4)])
+    assert all(output.foreign in imported.foreign for output in imported.outputs)
 
 
 def test_dynamic_dimensions_are_refused_by_name() -> None:

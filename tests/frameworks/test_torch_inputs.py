@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from ranvier.dialects.diagnostics import CodedError
 
 # f32 sums in another order.
 F32 = 1e-5
+# A few roundings to f16, 2**-12 each.
+F16 = 2e-3
 
 
 def takes_a_branch(x: Tensor) -> Tensor:
@@ -38,6 +41,23 @@ def test_what_depends_on_values_is_refused(function: Callable[[Tensor], Tensor])
     ) as caught:
         ranvier.torch.trace(function, torch.ones(3))
     assert isinstance(caught.value, CodedError)
+
+
+def test_branches_of_a_script_and_of_cond_are_refused_with_their_place() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if bool(x.sum() > 0):
+                return x + 1
+            return x - 1
+
+    class Chooses(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    for model in (torch.jit.script(Branches().eval()), Chooses().eval()):
+        with pytest.raises(RuntimeError, match=r"test_torch_inputs\.py:\d+: .*static") as caught:
+            ranvier.torch.trace(model, torch.ones(3))
+        assert isinstance(caught.value, CodedError)
 
 
 def test_errors_of_the_model_are_its_own() -> None:
@@ -67,8 +87,16 @@ def test_example_inputs_are_tensors_on_the_cpu(inputs: Any, message: str) -> Non
 
 
 def test_parameters_are_on_the_cpu() -> None:
-    with pytest.raises(ValueError, match="parameter weight is on meta"):
-        ranvier.torch.analyze_model(nn.Linear(2, 2, device="meta").eval(), torch.ones(2))
+    model, x = nn.BatchNorm1d(2, device="meta").eval(), torch.ones(2, 2)
+    for call in (ranvier.torch.trace, ranvier.torch.export, ranvier.torch.analyze_model):
+        with pytest.raises(ValueError, match="parameter weight is on meta"):
+            call(model, x)
+
+
+def test_inputs_of_a_call_are_on_the_cpu() -> None:
+    traced = ranvier.torch.trace(lambda x: 2 * x + 1, torch.ones(3))
+    with pytest.raises(RuntimeError, match="inputs are on meta"):
+        traced(torch.ones(3, device="meta"))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +158,38 @@ def test_an_input_that_the_model_writes_to_is_written_to() -> None:
     ours, theirs = x.clone(), x.clone()
     assert error(traced(ours), model(theirs)) < F32
     assert error(ours, theirs) < F32
+
+
+class WritesToOne(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        x.mul_(3)
+        return x * 2 + y, x
+
+
+def test_inputs_that_share_memory_are_not_written_to(tmp_path: Path) -> None:
+    example = torch.rand(4)
+    model = WritesToOne().eval()
+    traced = ranvier.torch.trace(model, (example, example), compiler_args=EXACT)
+    traced.save(tmp_path / "model.pt")
+    exported = ranvier.torch.export(model, (example, example), compiler_args=EXACT)
+    loaded = torch.jit.load(tmp_path / "model.pt")
+    for each in (traced, loaded, torch.jit.freeze(loaded), exported.module()):
+        ours, theirs, y = example.clone(), example.clone(), torch.rand(4)
+        assert error(each(ours, y), model(theirs, y)) < F32
+        assert error(ours, theirs) < F32
+        memory = torch.rand(8)
+        with pytest.raises((RuntimeError, ValueError), match="two inputs share memory"):
+            each(memory[:4], memory[2:6])
+        assert error(each(memory[:4], memory[4:]), (memory[:4] * 2 + memory[4:], memory[:4])) < F32
+
+
+def test_an_input_of_f32_is_written_to_by_a_model_in_f16() -> None:
+    model, x, y = WritesToOne().eval(), torch.rand(4), torch.rand(4)
+    half = [ranvier.torch.Optimization.FLOAT32_TO_FLOAT16]
+    traced = ranvier.torch.trace(model, (x.clone(), y), optimizations=half)
+    ours, theirs = x.clone(), x.clone()
+    assert error(traced(ours, y), model(theirs, y)) < F16
+    assert error(ours, theirs) < F16
 
 
 def test_a_buffer_that_the_model_writes_to_keeps_its_state() -> None:

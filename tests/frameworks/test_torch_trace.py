@@ -30,7 +30,6 @@ def foo(x: Tensor, y: Tensor) -> Tensor:
 
 
 def resnet50() -> nn.Module:
-    zoo.declare_torchvision()
     torch.manual_seed(0)
     return zoo.vision("resnet50").build().eval()
 
@@ -55,7 +54,10 @@ SAMPLES: dict[str, Callable[[], tuple[Any, tuple[Tensor, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    ["function", "module", "forward", pytest.param("resnet50", marks=pytest.mark.slow)],
+)
 def test_samples_of_the_reference_run_in_a_fresh_process(name: str, tmp_path: Path) -> None:
     model, inputs = SAMPLES[name]()
     traced = torch.neuron.trace(model, inputs)
@@ -168,6 +170,18 @@ def test_outputs_are_dicts_and_tuples() -> None:
 def test_a_dict_needs_strict_to_be_off() -> None:
     with pytest.raises(RuntimeError, match="strict"):
         torch.neuron.trace(lambda x: {"y": 2 * x + 1}, torch.rand(3))
+
+
+def test_a_structure_that_torchscript_lacks_is_named_and_can_be_exported() -> None:
+    class Mixed(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"y": 2 * x + 1, "both": (x - 1, x + 4)}
+
+    x = torch.rand(3)
+    with pytest.raises(RuntimeError, match="TorchScript has no type"):
+        torch.neuron.trace(Mixed().eval(), x, strict=False)
+    exported = ranvier.torch.export(Mixed().eval(), x).module()
+    assert error(exported(x), Mixed()(x)) < BF16
 
 
 # -- Placement --------------------------------------------------------------------------------

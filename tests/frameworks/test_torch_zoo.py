@@ -41,6 +41,7 @@ CLASSIFIERS = (
     "vgg16",
     "vit_b_16",
 )
+TIMM = ("mixer_s16_224", "deit_tiny_patch16_224", "efficientvit_b0")
 OTHERS = ("bert_base", "distilbert", "gpt2", "t5_encoder", "unet", "lstm_lm", "gru_lm")
 
 
@@ -59,6 +60,14 @@ def classifier(name: str) -> Case:
     draw = zoo.image(1, 3, 224, 224)
     settings = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model = zoo.calibrated(models.get_model(name, weights=None, **settings), draw)
+    return Case(model, lambda seed: tuple(draw(seed).values()))
+
+
+def of_timm(name: str) -> Case:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    draw = zoo.image(1, 3, 224, 224)
+    model = zoo.calibrated(timm.create_model(name, pretrained=False), draw)
     return Case(model, lambda seed: tuple(draw(seed).values()))
 
 
@@ -120,11 +129,15 @@ def vit() -> Case:
 
 BUILDERS: dict[str, Callable[[], Case]] = {
     **{name: (lambda name=name: classifier(name)) for name in CLASSIFIERS},
+    **{name: (lambda name=name: of_timm(name)) for name in TIMM},
     **{name: (lambda name=name: of_zoo(name)) for name in OTHERS},
     "hf_vit": vit,
     "whisper_encoder": whisper_encoder,
     "llama": llama,
 }
+
+
+QUICK = ("squeezenet1_1", "lstm_lm", "gru_lm")
 
 
 def first(value: Any) -> Tensor:
@@ -140,10 +153,11 @@ def bf16_error(case: Case, inputs: tuple[Tensor, ...], expected: Tensor) -> floa
         return relative_error(first(model(*given)).numpy(), expected.numpy())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in BUILDERS],
+)
 def test_models_run_on_the_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    zoo.declare_torchvision()
     case = BUILDERS[name]()
     inputs = case.inputs(1)
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
 
 import ranvier
@@ -20,39 +18,14 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import Imported, import_program
 from ranvier.importers.torch.types import array_of
+from ranvier.tools.pytorch_operators import OneCall, databank, drawn, one_call, spread
 
-APART = ("jiterator", "partial_views")
-"""Compiles for GPUs alone; reads beyond its tensor."""
-
-OPS = [
-    op
-    for op in op_db
-    if torch.float32 in op.dtypes
-    and not any(word in f"{op.name}.{op.variant_test_name}" for word in APART)
-]
+OPS = [op for op, _ in databank([torch.float32])]
 SAMPLES = 20
 """Of one op at most."""
 
 # f32 sums in another order, and elementary functions that round differently in their last digits.
 RTOL, ATOL = 2e-4, 1e-5
-
-
-class OneCall(torch.nn.Module):
-    """Calls an op with the tensors that it is given in their places among the other arguments."""
-
-    def __init__(self, op: Any, leaves: Sequence[Any], structure: Any) -> None:
-        super().__init__()
-        self.op = op
-        self.leaves = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-        self.places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
-        self.structure = structure
-
-    def forward(self, *tensors: torch.Tensor) -> Any:
-        leaves = list(self.leaves)
-        for place, tensor in zip(self.places, tensors, strict=True):
-            leaves[place] = tensor
-        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
-        return self.op(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -126,6 +99,7 @@ class Tally:
         )
         yield "samples: " + ", ".join(f"{n} {outcome}" for outcome, n in self.samples.most_common())
         yield "on the host: " + ", ".join(sorted(tried.keys() - set(machine)))
+        yield from (f"wrong: {sample}" for sample in self.wrong)
         for reason, count in self.reasons.most_common(20):
             yield f"{count:5} {reason}"
 
@@ -136,23 +110,10 @@ def name_of(op: Any) -> str:
 
 
 def samples_of(op: Any, count: int = SAMPLES) -> Iterator[Sample]:
-    """Some of the first samples of an op in fp32, drawn with a fixed seed.
-
-    None if it needs a GPU.
-    """
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    try:
-        # All of them: a generator that is left halfway switches modes of torch when it dies.
-        drawn = list(op.sample_inputs("cpu", torch.float32))[:SAMPLES]
-    except RuntimeError:
-        return
-    for index in sorted({len(drawn) * place // count for place in range(count)} if drawn else ()):
-        sample = drawn[index]
-        leaves, structure = pytree.tree_flatten(((sample.input, *sample.args), sample.kwargs))
-        inputs = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        yield Sample(name_of(op), index, OneCall(op.op, leaves, structure).eval(), inputs)
+    """Some of the first samples of an op in fp32, drawn with a fixed seed."""
+    for index, sample in spread(drawn(op, torch.float32, SAMPLES), count):
+        module, inputs = one_call(op.op, ((sample.input, *sample.args), sample.kwargs))
+        yield Sample(name_of(op), index, module, inputs)
 
 
 def tally(ops: Sequence[Any], count: int = SAMPLES) -> Tally:

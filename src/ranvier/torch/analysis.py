@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from torch import Tensor
 from torch.fx import Node
 
 from ranvier.compiler_arguments import options_of
 from ranvier.torch.capturing import CaptureError, call_of, capture
-from ranvier.torch.node import source_of, type_of, values_of
+from ranvier.torch.node import bytes_of, source_of, type_of
 from ranvier.torch.options import Rules
 from ranvier.torch.partition import Partition, partition
 from ranvier.torch.report import compiled_nodes, percent, types
@@ -143,11 +141,6 @@ def describe_op(node: Node, found: Partition, segment: str | None) -> dict[str, 
         "reason": reason.text if reason else "",
         "location": source_of(node),
     }
-
-
-def bytes_of(node: Node) -> int:
-    tensors = [value for value in values_of(node) if isinstance(value, Tensor)]
-    return sum(prod(map(int, tensor.shape)) * tensor.element_size() for tensor in tensors)
 
 
 def get_supported_operations() -> list[str]:

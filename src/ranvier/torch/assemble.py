@@ -8,8 +8,10 @@ the recorder follows them, and what it cannot follow is an error.
 from __future__ import annotations
 
 import operator
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +53,9 @@ def assemble(
     }
     for node in execution_order(partition):
         if node not in owners:
+            if writes_input(node):
+                copies[node] = guarded_write(graph, node, copies)
+                continue
             copies[node] = graph.node_copy(node, copies.__getitem__)
             if half and node.op == "placeholder":
                 copies[node] = narrowed(graph, copies[node])
@@ -77,6 +82,21 @@ def execution_order(partition: Partition) -> list[Node]:
 
     nodes = [node for node in partition.module.graph.nodes if node.op != "output"]
     return sorted(nodes, key=level)
+
+
+def writes_input(node: Node) -> bool:
+    target = node.args[0] if node.target is torch.ops.aten.copy_.default else None
+    return isinstance(target, Node) and target.op == "placeholder"
+
+
+def guarded_write(graph: Graph, node: Node, copies: Mapping[Node, Node]) -> Node:
+    """Write to an input unless others have memory of it; the input stands for the result."""
+    target, value = (copies[read] for read in node.all_input_nodes)
+    target = target if target.op == "placeholder" else target.all_input_nodes[0]  # not its cast
+    inputs = graph.find_nodes(op="placeholder")
+    others = [n for n in inputs if n is not target and isinstance(n.meta.get("val"), Tensor)]
+    graph.call_function(torch.ops.neff.write.default, (target, value, others))
+    return target
 
 
 def insert_call(
@@ -157,12 +177,24 @@ def record(
             recorded: Any = torch.jit.trace(followed, check_trace=False, **arguments, **settings)
             return recorded
     except (TracerWarning, SystemError) as error:
-        raise CaptureError(
-            Code.NODE_NOT_STATIC, f"a size that depends on data cannot be recorded: {error}"
-        ) from error
+        raise refused_by_recorder(error) from error
     finally:
         for tensor in tensors:
             delattr(tensor, LOADED)
+
+
+def refused_by_recorder(error: Exception) -> CaptureError:
+    """The recorder prints results that it refuses, which reads their values too."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(Path(frame.filename).name == "_tensor_str.py" for frame in frames):
+        return CaptureError(
+            Code.MODEL_UNSUPPORTED,
+            "TorchScript has no type for the structure of the results: tensors, tuples of them and "
+            "dicts whose values are of one type can be returned; ranvier.torch.export takes others",
+        )
+    return CaptureError(
+        Code.NODE_NOT_STATIC, f"a size that depends on data cannot be recorded: {error}"
+    )
 
 
 def input_names(module: GraphModule) -> list[str]:

@@ -6,6 +6,7 @@ are undone, so that whatever follows sees one kind of graph. Composite ops stay 
 
 from __future__ import annotations
 
+import re
 import threading
 import traceback
 import warnings
@@ -18,16 +19,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.fx import GraphModule
 from torch.jit._recursive import wrap_cpp_module
 from torch.utils import _pytree as pytree
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
+from ranvier.torch.node import source_of
 from ranvier.torch.packed import packed_sequences_as_padded
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent
 _CAPTURING = threading.Lock()
+_OF_SCRIPT = re.compile(
+    r"TorchScript interpreter.*"
+    r'File "(?P<file>[^"\n]+)", line (?P<line>\d+), in .*?'
+    r"^\w+Error: ((?P<kind>GuardOnDataDependentSymNode): )?(?P<text>.+)",
+    re.DOTALL | re.MULTILINE,
+)
+"""An error inside a script: the innermost line, what was raised and why."""
 
 CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size")
 """Ops that only check what export has assumed."""
@@ -121,16 +131,20 @@ def owner_of(model: object) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-def module_of(model: Callable[..., Any]) -> nn.Module:
-    """A module that export takes. Raises CallerError for what cannot be called."""
+def check_model(model: Callable[..., Any]) -> None:
+    """Raises CallerError for what cannot be called, and for parameters that are not on the CPU."""
     if not callable(model):
         raise CallerError(
             Code.INPUT_TYPE, f"a model is a module or a function, got {type(model).__name__}"
         )
-    owner = owner_of(model)
-    if owner is not None:
+    if (owner := owner_of(model)) is not None:
         tensors = {**dict(owner.named_parameters()), **dict(owner.named_buffers())}
         check_device("parameter", tensors)
+
+
+def module_of(model: Callable[..., Any]) -> nn.Module:
+    """A module that export takes."""
+    owner = owner_of(model)
     if isinstance(model, torch.jit.ScriptModule):
         # Under export a call of a scripted class ends at its Python method; this has no class.
         return Wrapped(wrap_cpp_module(getattr(model, "_c")).forward)
@@ -148,7 +162,9 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
 
     Raises CaptureError if there is none, whatever the model itself raises, and CallerError.
     """
+    check_model(model)
     module = module_of(model)
+    call = call.copy()  # inputs of one memory would be captured as such
     with _CAPTURING, ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -166,6 +182,13 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.name.partition("::")[2] in CHECKS:
             graph.erase_node(node)
+        elif isinstance(node.target, HigherOrderOperator):
+            where = source_of(node)
+            raise CaptureError(
+                Code.NODE_NOT_STATIC,
+                f"{where}: {node.target.name()} chooses what to run by the values of tensors, and "
+                "a program is static; compute all of it and choose with torch.where",
+            )
     graph.eliminate_dead_code()
     # A module of its own drops the hooks that check constraints; programs check their inputs.
     return GraphModule(captured, graph)
@@ -174,7 +197,9 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
 def _explained(error: Exception) -> Exception:
     """An error of ours for one of export's; the model's own errors are passed on."""
     kind, text = type(error).__name__, str(error).strip()
-    where = _place(error, text)
+    if scripted := _OF_SCRIPT.search(text):
+        kind, text = scripted["kind"] or kind, scripted["text"]
+    where = f"{scripted['file']}:{scripted['line']}: " if scripted else _place(error)
     first = text.split("\n", 1)[0]
     if kind == "GuardOnDataDependentSymNode":
         return CaptureError(
@@ -202,7 +227,7 @@ def _raised_by_model(error: Exception) -> bool:
     return not last.is_relative_to(_TORCH) and not last.is_relative_to(_OURS)
 
 
-def _place(error: Exception, text: str) -> str:
+def _place(error: Exception) -> str:
     """`model.py:12: ` of the user's code, as far as it is known."""
     frames = [f for f in _user_frames(error) if not Path(f.filename).is_relative_to(_OURS)]
     frames = [f for f in frames if f.name in ("forward",)] or frames[-1:]

@@ -170,7 +170,7 @@ def check_programs(
 def bf16_error(
     partition: Partition, segment: Segment, wanted: Node, values: Mapping[str, Tensor]
 ) -> float:
-    """What bf16 costs a value in PyTorch itself, as root mean square; infinite if it cannot say."""
+    """What bf16 costs a value in PyTorch itself, as root mean square; 0 if it cannot say."""
     env: dict[Node, Any] = {node: narrow(values[node.name]) for node in segment.inputs}
     try:
         with torch.no_grad():

@@ -146,9 +146,11 @@ def _compile_apart(segment: Segment, folder: Path, compilation: Compilation) -> 
             status = process.wait(compilation.timeout)
         except BaseException:  # an interrupt must not leave the worker either
             kill(process)
-            (folder / f"{STEM}.neff").unlink(missing_ok=True)
+            for unfinished in (errors, folder / f"{STEM}.neff", *folder.glob(f"{STEM}.*.tmp")):
+                unfinished.unlink(missing_ok=True)
             raise
     text = errors.read_text(errors="replace").strip()
+    errors.unlink()
     if text:
         logging.getLogger("ranvier").info("%s", text)
     if status:

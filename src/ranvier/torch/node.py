@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
-_TORCH = str(Path(torch.__file__).parent)
+_NOT_OWN = (str(Path(torch.__file__).parent), "<")
+"""Files of PyTorch, and code that it makes."""
 
 DISPLAYED = {
     "_native_batch_norm_legit_no_training": "batch_norm",
@@ -102,6 +104,12 @@ def is_static(value: Tensor) -> bool:
     return all(type(size) is int for size in value.shape)
 
 
+def bytes_of(node: Node) -> int:
+    """Bytes of the results whose size is known."""
+    tensors = [v for v in values_of(node) if isinstance(v, Tensor) and is_static(v)]
+    return sum(prod(tensor.shape) * tensor.element_size() for tensor in tensors)
+
+
 def type_of(node: Node) -> str:
     """`aten::conv2d`; sizes are `aten::size`, other Python functions `prim::<name>`."""
     schema = schema_of(node)
@@ -128,7 +136,7 @@ def module_names(node: Node) -> tuple[str, ...]:
 def source_of(node: Node) -> str:
     """`model.py:12`, the line of the user's code that made a node; empty if unknown."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if not frame[0].startswith(_TORCH)] or frames
+    own = [frame for frame in frames if not frame[0].startswith(_NOT_OWN)] or frames
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 

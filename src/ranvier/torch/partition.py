@@ -23,8 +23,11 @@ from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import import_nodes
 from ranvier.passes.analysis.operators import HostOp, host_ops
 from ranvier.passes.pipelines import run_pipeline
+from ranvier.passes.segment.crossing import least_crossing
+from ranvier.passes.segment.levels import PlacedGraph, Value, fewest_levels
 from ranvier.program import Options
 from ranvier.torch.node import (
+    bytes_of,
     constant_nodes,
     counted,
     describe,
@@ -189,21 +192,24 @@ class _Placer:
         return Partition(self.module, segments, ordered, self.constants, levels)
 
     def levels(self, reasons: AbstractSet[Node]) -> dict[Node, int]:
-        """A level never decreases along a use; odd ones are segments, even ones the host.
+        """The numbers that the pass `segment` gives: a level never decreases along a use.
 
-        Each node as early as it can be, or as late: what gives fewer and then larger segments.
+        Odd ones are segments, even ones the host.
         """
-        early: dict[Node, int] = {}
-        for node in self.nodes:
-            level = max((early.get(read, 0) for read in node.all_input_nodes), default=0)
-            early[node] = level + (level % 2 != (node not in reasons))
-        late: dict[Node, int] = {}
-        last = max(early.values(), default=0)
-        for node in reversed(self.nodes):
-            level = min((late.get(user, last) for user in node.users), default=last)
-            late[node] = level - (level % 2 != (node not in reasons))
-        late = {node: late[node] for node in self.nodes}
-        return min(early, late, key=segment_sizes)
+        numbers = {node: number for number, node in enumerate(self.nodes)}
+        after = [[numbers[n] for n in node.all_input_nodes if n in numbers] for node in self.nodes]
+        values = [
+            Value(
+                numbers.get(node),
+                bytes_of(node),
+                tuple(numbers[user] for user in node.users if user in numbers),
+                any(user.op == "output" for user in node.users),
+            )
+            for node in self.module.graph.nodes
+            if node not in self.constants
+        ]
+        graph = PlacedGraph([node in reasons for node in self.nodes], after, values)
+        return dict(zip(self.nodes, least_crossing(graph, fewest_levels(graph)), strict=True))
 
     def groups(self, reasons: AbstractSet[Node]) -> list[list[Node]]:
         """Nodes of one segment each, in an order of execution."""
@@ -276,12 +282,6 @@ def groups_of(levels: dict[Node, int]) -> list[list[Node]]:
         if level % 2:
             groups.setdefault(level, []).append(node)
     return [groups[level] for level in sorted(groups)]
-
-
-def segment_sizes(levels: dict[Node, int]) -> tuple[int, int]:
-    """How many segments, and the size of the largest: less is better for both, so negative."""
-    sizes = [len(group) for group in groups_of(levels)]
-    return len(sizes), -max(sizes, default=0)
 
 
 def follow_lookups(nodes: Sequence[Node], reasons: dict[Node, Reason]) -> None:

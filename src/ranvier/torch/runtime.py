@@ -86,6 +86,8 @@ def execute(inputs: list[Tensor], neff: Tensor, *, signature: str = "") -> list[
 
 def execute_meta(inputs: list[Tensor], neff: Tensor, *, signature: str = "") -> list[Tensor]:
     """Outputs without data. Raises CallerError without a signature: shapes stand only there."""
+    if not neff.is_meta:  # else the outputs would be memory that nothing has written to
+        raise CallerError(Code.INPUT_TYPE, "inputs are on meta, the program is on the CPU")
     first = next((x for x in inputs if x.dim()), neff)
     parsed = Signature.parse(signature)
     cut = parsed.batch == ON and inputs and first.dim()
@@ -95,6 +97,37 @@ def execute_meta(inputs: list[Tensor], neff: Tensor, *, signature: str = "") -> 
         )
         for dtype, shape in parsed.outputs
     ]
+
+
+def write(target: Tensor, value: Tensor, others: list[Tensor]) -> None:
+    """Set an input to its new value.
+
+    Raises CallerError if another input has memory of it: the model was compiled for inputs that
+    have none in common.
+    """
+    first, end = extent(target)
+    for other in others:
+        low, high = extent(other)
+        if low < end and first < high:
+            raise CallerError(
+                Code.INPUT_TYPE,
+                "two inputs share memory, and the model writes to one of them; clone one",
+            )
+    target.copy_(value)
+
+
+def write_meta(target: Tensor, value: Tensor, others: list[Tensor]) -> None:
+    """Nothing to write."""
+
+
+def extent(tensor: Tensor) -> tuple[int, int]:
+    """Where the elements of a tensor begin and end in memory; nowhere if it has none."""
+    if not tensor.numel():
+        return 0, 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    elements = 1 + sum((size - 1) * stride for size, stride in steps)
+    first = tensor.data_ptr()
+    return first, first + elements * tensor.element_size()
 
 
 def load(neff: Tensor) -> Loaded:

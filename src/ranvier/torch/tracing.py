@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.torch.assemble import assemble, record
-from ranvier.torch.capturing import Call, call_of, capture, owner_of
+from ranvier.torch.capturing import Call, call_of, capture, check_model, owner_of
 from ranvier.torch.check import (
     TOLERANCE,
     check_batch,
@@ -147,14 +147,17 @@ def export(
     with state_kept(model), warnings.catch_warnings():
         traced = traced_of(model, example_inputs, Settings(**keywords))
         warnings.simplefilter("ignore")
-        return torch.export.export(
-            traced.module, traced.call.args, dict(traced.call.kwargs), strict=False
-        )
+        call = traced.call.copy()
+        return torch.export.export(traced.module, call.args, dict(call.kwargs), strict=False)
 
 
 @contextmanager
 def state_kept(model: Callable[..., Any]) -> Generator[None]:
-    """Undo what running the examples does to the buffers of a model."""
+    """Undo what running the examples does to the buffers of a model.
+
+    Raises CallerError for a model that cannot be run.
+    """
+    check_model(model)
     owner = owner_of(model)
     buffers = [] if owner is None else list(owner.buffers())
     before = [buffer.clone() for buffer in buffers]

@@ -1,0 +1,148 @@
+"""Models of PyTorch in files: TorchScript, and exported programs.
+
+Both are zip archives. Nothing in them is unpickled beyond tensors, and no expression of symbolic
+sizes is evaluated: programs with such sizes are refused before PyTorch reads them. PyTorch itself
+must be installed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import torch
+from torch.export import ExportedProgram
+from xdsl.dialects.builtin import ModuleOp
+
+from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.nn.shapes import Shape
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.torch import import_graph, import_program
+from ranvier.importers.torch.model import Imported
+
+SYMBOLIC = b'"expr_str"'
+"""Where the JSON of an exported program has a size that is no number."""
+
+
+def import_torch(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+    """The module of one file that `torch.export.save` or `torch.jit.save` wrote.
+
+    TorchScript states no types: `shapes` gives those of its inputs, which are of f32. Raises
+    ModelImportError.
+    """
+    if len(paths) != 1:
+        raise ModelImportError(
+            Code.OPTION_INVALID,
+            f"a model of PyTorch is one file, got {len(paths)}: "
+            f"{', '.join(path.name for path in paths)}",
+        )
+    (path,) = paths
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own formats
+        if is_exported(path):
+            imported = import_exported_file(path, shapes)
+        else:
+            imported = import_script_file(path, shapes)
+    for node, reason in imported.foreign.items():
+        raise ModelImportError(
+            Code.NODE_NOT_STATIC,
+            f"{path.name}: '{node}': {reason.text}; ranvier.torch.trace leaves such ops to PyTorch",
+        )
+    return imported.module
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is an exported program; else it is TorchScript. Raises ModelImportError."""
+    try:
+        with ZipFile(path) as archive:
+            members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+            graphs = [info for name, info in members.items() if name.startswith("models/")]
+            if graphs and any(info.compress_type != ZIP_STORED for info in graphs):
+                raise invalid(path, "its graph is compressed, which PyTorch does not do")
+            if any(SYMBOLIC in archive.read(info) for info in graphs):
+                raise ModelImportError(
+                    Code.SHAPE_UNKNOWN,
+                    f"{path.name}: it has dynamic dimensions; export the model without "
+                    "dynamic_shapes",
+                )
+    except (BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+        raise invalid(path, str(error)) from error
+    if not graphs and "constants.pkl" not in members:
+        raise invalid(
+            path,
+            "it has no graph, as pickled modules and state dicts; write the model with "
+            "torch.export.save or torch.jit.save",
+        )
+    return bool(graphs)
+
+
+def invalid(path: Path, reason: str) -> ModelImportError:
+    return ModelImportError(Code.FILE_INVALID, f"{path.name}: {reason}")
+
+
+def import_exported_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
+    exported = load_exported(path)
+    inputs = {
+        node.name: tuple(node.meta["val"].shape)
+        for node in exported.graph.find_nodes(op="placeholder")
+        if node.name in exported.graph_signature.user_inputs
+        and isinstance(node.meta.get("val"), torch.Tensor)
+    }
+    check_names(path, shapes, list(inputs))
+    for name, shape in shapes.items():
+        if tuple(shape) != inputs[name]:
+            raise ModelImportError(
+                Code.SHAPE_MISMATCH,
+                f"{path.name}: input '{name}' was exported as {list(inputs[name])}, got "
+                f"{list(shape)}",
+            )
+    return import_program(exported, name=path.name)
+
+
+def load_exported(path: Path) -> ExportedProgram:
+    """Raises ModelImportError for a damaged file, and for objects other than tensors in it."""
+    load: Any = torch.load
+
+    def tensors_only(*args: Any, **kwargs: Any) -> Any:
+        return load(*args, **{**kwargs, "weights_only": True})
+
+    try:
+        with patch.object(torch, "load", tensors_only):
+            return torch.export.load(path)
+    except Exception as error:  # of many kinds, for a file that may hold anything
+        raise invalid(path, f"torch.export.load: {first_line(error)}") from error
+
+
+def import_script_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
+    try:
+        script: Any = torch.jit.load(path, map_location="cpu")
+        graph: Any = script.inlined_graph
+    except Exception as error:
+        raise invalid(path, f"torch.jit.load: {first_line(error)}") from error
+    names = [value.debugName().partition(".")[0] for value in list(graph.inputs())[1:]]
+    check_names(path, shapes, names)
+    if missing := [name for name in names if name not in shapes]:
+        raise ModelImportError(
+            Code.SHAPE_UNKNOWN,
+            f"{path.name}: TorchScript states no shape of its input '{missing[0]}'; give it with "
+            f"--shape {missing[0]}=1x3x224x224",
+        )
+    examples = [torch.empty(shapes[name], device="meta") for name in names]
+    return import_graph(script.eval(), examples, name=path.name)
+
+
+def check_names(path: Path, shapes: Mapping[str, Shape], names: Sequence[str]) -> None:
+    """Raises ModelImportError for a shape of what is no input."""
+    for name in shapes:
+        if name not in names:
+            raise ModelImportError(
+                Code.INPUT_UNKNOWN, f"{path.name}: no input '{name}'; inputs: {', '.join(names)}"
+            )
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

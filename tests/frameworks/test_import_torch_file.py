@@ -1,0 +1,144 @@
+"""Files of PyTorch at the shell: exported programs and TorchScript, and what is no model."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_models import classifier
+
+import ranvier
+from ranvier.dialects.diagnostics import Code
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.registry import import_model
+
+# f32 sums in another order.
+F32 = 1e-5
+SHAPES = {"input": (2, 3, 8, 8)}
+
+
+def images() -> Tensor:
+    return torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+
+
+def exported(model: nn.Module, *inputs: Tensor, **settings: Any) -> torch.export.ExportedProgram:
+    return torch.export.export(model.eval(), inputs, **settings)
+
+
+def test_an_exported_program_is_compiled_at_the_shell(tmp_path: Path) -> None:
+    model, x = classifier(), images()
+    torch.export.save(exported(model, x), tmp_path / "model.pt2")
+    np.save(tmp_path / "x.npy", x.numpy())
+    for words in (
+        ["compile", "model.pt2", "-o", "m.neff", "--fast-math", "none", "--json"],
+        ["run", "m.neff", "--input", "input=x.npy", "--output-dir", "out", "--json"],
+    ):
+        command = [sys.executable, "-m", "ranvier.tools", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout)
+        if words[0] == "compile":
+            counts = report["operators"]
+            assert (counts["before"], counts["on_neuron"], counts["host"]) == (5, 5, 0)
+    (output,) = report["outputs"].values()
+    expected = model(x).detach().numpy()
+    assert np.load(tmp_path / output["path"]) == pytest.approx(expected, abs=F32)
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, images())])
+def test_torchscript_needs_shapes(make: Any, tmp_path: Path) -> None:
+    model, x, path = classifier(), images(), tmp_path / "model.pt"
+    make(model).save(path)
+    with pytest.raises(ModelImportError, match="--shape input=") as caught:
+        import_model([path])
+    assert caught.value.code is Code.SHAPE_UNKNOWN
+    program = ranvier.compile(path, shapes=SHAPES, fast_math=("none",), fallback="error")
+    (actual,) = program.run({"input": x.numpy()}).values()
+    assert actual == pytest.approx(model(x).detach().numpy(), abs=F32)
+
+
+class Counts(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x > 0).nonzero() + 1
+
+
+@pytest.mark.parametrize(
+    ("shapes", "code"),
+    [({"input": (2, 3, 9, 9)}, Code.SHAPE_MISMATCH), ({"x": (1,)}, Code.INPUT_UNKNOWN)],
+)
+def test_an_exported_program_has_its_shapes(
+    shapes: dict[str, tuple[int, ...]], code: Code, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt2"
+    torch.export.save(exported(classifier(), images()), path)
+    assert import_model([path], shapes=SHAPES)
+    with pytest.raises(ModelImportError) as caught:
+        import_model([path], shapes=shapes)
+    assert caught.value.code is code
+
+
+def test_dynamic_programs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    batch = torch.export.Dim("batch")
+    for program in (
+        exported(classifier(), images(), dynamic_shapes=({0: batch},)),
+        exported(Counts(), torch.rand(3)),
+    ):
+        torch.export.save(program, path)
+        with pytest.raises(ModelImportError, match="dynamic dimensions") as caught:
+            import_model([path])
+        assert caught.value.code is Code.SHAPE_UNKNOWN
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    torch.export.save(exported(classifier(), images()), path)
+    whole = path.read_bytes()
+    script = tmp_path / "script.pt"
+    torch.jit.script(classifier()).save(script)
+    pickled = tmp_path / "pickled.pt"
+    torch.save(classifier(), pickled)
+    for data in (whole[: len(whole) // 2], whole[:4], pickled.read_bytes(), b"PK\x03\x04"):
+        path.write_bytes(data)
+        with pytest.raises(ModelImportError) as caught:
+            import_model([path])
+        assert caught.value.code is Code.FILE_INVALID
+    with pytest.raises(ModelImportError, match="one file, got 2"):
+        import_model([script, script])
+
+
+class Touches:
+    """Its pickle creates a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    torch.export.save(exported(classifier(), images()), tmp_path / "model.pt2")
+    torch.jit.script(classifier()).save(tmp_path / "model.pt")
+    payload = pickle.dumps(Touches(tmp_path / "touched"))
+    for name, member, reader in (
+        ("model.pt2", "model.pt", r"torch\.export\.load"),
+        ("model.pt", "constants.pkl", r"torch\.jit\.load"),
+    ):
+        changed = tmp_path / f"changed-{name}"
+        with zipfile.ZipFile(tmp_path / name) as source, zipfile.ZipFile(changed, "w") as target:
+            for info in source.infolist():
+                is_payload = info.filename.endswith(member)
+                target.writestr(info.filename, payload if is_payload else source.read(info))
+        with pytest.raises(ModelImportError, match=reader) as caught:
+            import_model([changed], shapes=SHAPES)
+        assert caught.value.code is Code.FILE_INVALID
+    assert not (tmp_path / "touched").exists()
