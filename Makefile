@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := demo-output
 FRAMEWORKS := .venv-frameworks
+BRIDGES := tests/frameworks tests/torch_opinfo tests/tensorflow tests/mxnet
 # setuptools warns at length about every editable install; pip's own errors still show.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FRAMEWORKS_PIP := $(subst $(VENV)/,$(FRAMEWORKS)/,$(PIP))
@@ -19,9 +20,7 @@ test: lint lit unit demo-test frameworks
 
 test-full: test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "slow"
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks/test_torch_*.py tests/torch_opinfo
-	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "slow"
+	$(FRAMEWORKS)/bin/python -m pytest $(BRIDGES) -n 2 --dist loadfile -m "slow"
 
 # The types of the bridges are those of the frameworks, so pyright looks where these are.
 lint: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
@@ -35,11 +34,9 @@ lit: $(VENV)/test.stamp
 unit: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests -n 2 -m "not slow"
 
-# Not collected unless it is named, because it needs torch. The whole torch bridge is in test-full.
+# Not collected unless they are named, because they need frameworks. A file makes its models once.
 frameworks: $(FRAMEWORKS)/stamp
-	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -m "not slow" --ignore-glob='*/test_torch_*.py'
-	$(FRAMEWORKS)/bin/python -m pytest tests/tensorflow -m "not slow"
-	$(FRAMEWORKS)/bin/python -m pytest tests/mxnet
+	$(FRAMEWORKS)/bin/python -m pytest $(BRIDGES) -n 2 --dist loadfile -m "not slow"
 
 .PHONY: demo-test
 demo-test: $(VENV)/test.stamp
