@@ -21,9 +21,9 @@
 // PRODUCTS-NEXT:  nn.relu %{{.*}} : tensor<4x8xf32>
 
 // KEEP-LABEL: @f32_model
-// KEEP-NEXT:  nn.matmul %x, %w : tensor<4x8xf32>, tensor<8x8xf32> -> tensor<4x8xf32>
+// KEEP-NEXT:  nn.matmul %x, %w {ranvier.keep = "f32"} : tensor<4x8xf32>, tensor<8x8xf32> -> tensor<4x8xf32>
 // KEEP:       nn.relu %{{.*}} : tensor<4x8xbf16>
-// KEEP:       nn.tanh %{{.*}} : tensor<4x8xf32>
+// KEEP:       nn.tanh %{{.*}} {ranvier.keep = "f32"} : tensor<4x8xf32>
 
 // NONE-LABEL: @f32_model
 // NONE-NEXT:  nn.matmul
