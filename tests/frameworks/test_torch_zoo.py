@@ -57,7 +57,8 @@ def classifier(name: str) -> Case:
     from torchvision import models
 
     torch.manual_seed(0)
-    draw = zoo.image(1, 3, 224, 224)
+    size = 299 if name == "inception_v3" else 224  # its auxiliary head needs that much
+    draw = zoo.image(1, 3, size, size)
     settings = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model = zoo.calibrated(models.get_model(name, weights=None, **settings), draw)
     return Case(model, lambda seed: tuple(draw(seed).values()))
