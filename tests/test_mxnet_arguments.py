@@ -194,3 +194,9 @@ def test_the_command_lists_the_operators(tmp_path: Path) -> None:
     listed = done.stdout.splitlines()
     assert listed == sorted(listed)
     assert {"Convolution", "RNN", "_contrib_arange_like", "__rsub_scalar__"} <= set(listed)
+
+
+@pytest.mark.parametrize("given", [{"flags": ["--fast-math 'none"]}, {"--fast-math": "'none"}])
+def test_an_open_quote_is_an_error(given: dict[str, object]) -> None:
+    with pytest.raises(CodedError, match="No closing quotation"):
+        compile_args_of(given)

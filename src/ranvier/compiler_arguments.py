@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,6 +16,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise CallerError(Code.OPTION_INVALID, f"{self.prog}: {message}")
+
+
+def words_of(arguments: Sequence[object] | str | None, option: str = "compiler_args") -> list[str]:
+    """Arguments in a list, or in a string as a shell splits it. Raises CallerError."""
+    try:
+        given = shlex.split(arguments) if isinstance(arguments, str) else arguments or ()
+    except ValueError as error:
+        raise CallerError(Code.OPTION_INVALID, f"{option}: {error}: {arguments!r}") from error
+    return [str(argument) for argument in given]
 
 
 def options_of(arguments: Sequence[str], option: str = "compiler_args") -> Options:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from ranvier.compiler_arguments import options_of
+from ranvier.compiler_arguments import options_of, words_of
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.passes.placement import names_on_neuron
 from ranvier.program import Options
@@ -101,7 +100,7 @@ def arguments_of(given: Mapping[str, Any]) -> list[str]:
         arguments.append(name)
         if value is not None and value is not True:
             values: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
-            arguments += [word for each in values for word in shlex.split(str(each))]
+            arguments += [word for each in values for word in words_of(str(each), name)]
     return arguments + _flags(given.get("flags") or ())
 
 
@@ -112,7 +111,7 @@ def _flags(flags: object) -> list[str]:
         isinstance(flag, str) for flag in cast("Sequence[Any]", listed)
     ):
         raise CallerError(Code.OPTION_INVALID, f"flags is a list of strings, got {flags!r}")
-    return [word for flag in cast("Sequence[str]", listed) for word in shlex.split(flag)]
+    return [word for flag in cast("Sequence[str]", listed) for word in words_of(flag, "flags")]
 
 
 def _names(given: Mapping[str, Any], key: str) -> Collection[str]:

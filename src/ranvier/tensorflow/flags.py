@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ranvier.compiler_arguments import words_of
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.tensorflow.options import Compilation, compilation_of
 
@@ -46,9 +46,6 @@ def read_flags() -> Flags:
     parser.add_argument("--must-compile", action="store_true")
     parser.add_argument("--extract-weights")
     parser.add_argument("--verbose")
-    try:
-        words = shlex.split(os.environ.get("NEURON_CC_FLAGS", ""))
-    except ValueError as error:
-        raise CallerError(Code.OPTION_INVALID, f"NEURON_CC_FLAGS: {error}") from error
+    words = words_of(os.environ.get("NEURON_CC_FLAGS", ""), "NEURON_CC_FLAGS")
     known, rest = parser.parse_known_args(words)
     return Flags(known.workdir, known.dynamic_batch_size, known.must_compile, tuple(rest))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ranvier.compiler_arguments import options_of
+from ranvier.compiler_arguments import options_of, words_of
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.importers.tensorflow.graph import tensor_named
 from ranvier.importers.tensorflow.protos import Message
@@ -74,15 +73,6 @@ def split_tags(tags: Iterable[str] | str | None) -> list[str] | None:
     return [tag.strip() for tag in (tags.split(",") if isinstance(tags, str) else tags)]
 
 
-def split_arguments(arguments: Sequence[object] | str | None) -> list[str]:
-    """Arguments in a list, or in a string as a shell splits it. Raises CallerError."""
-    try:
-        given = shlex.split(arguments) if isinstance(arguments, str) else arguments or ()
-    except ValueError as error:
-        raise CallerError(Code.OPTION_INVALID, f"compiler_args: {error}") from error
-    return [str(argument) for argument in given]
-
-
 def compilation_of(
     compiler_args: Sequence[str] | str | None,
     *,
@@ -93,7 +83,7 @@ def compilation_of(
     """Makes the work directory. Raises CallerError for that, and for unknown arguments."""
     if timeout is not None and timeout <= 0:
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
-    options = options_of(split_arguments(compiler_args))
+    options = options_of(words_of(compiler_args))
     folder = None if workdir is None else Path(str(workdir))
     if folder is not None:
         try:

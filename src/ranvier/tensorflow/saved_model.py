@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ranvier.compiler_arguments import words_of
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn.shapes import format_shape
 from ranvier.importers.tensorflow.graph import tensor_named
@@ -34,7 +35,6 @@ from ranvier.tensorflow.options import (
     Placement,
     compilation_of,
     node_names,
-    split_arguments,
     split_tags,
 )
 from ranvier.tensorflow.report import LOG, counts_of, log_conversion
@@ -120,7 +120,7 @@ def compile(
     )
     flags = read_flags()
     compilation = compilation_of(
-        (*flags.rest, *split_arguments(compiler_args)),
+        (*flags.rest, *words_of(compiler_args)),
         workdir=flags.workdir if compiler_workdir is None else compiler_workdir,
         timeout=COMPILER_TIMEOUT if compiler_timeout is None else compiler_timeout,
         dynamic_batch_size=dynamic_batch_size,

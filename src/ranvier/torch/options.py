@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ranvier.compiler_arguments import options_of
+from ranvier.compiler_arguments import options_of, words_of
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.program import Options
 from ranvier.torch.node import GraphNode
@@ -70,10 +69,8 @@ def compilation_of(
     """Raises CallerError for arguments that the compiler does not know."""
     if timeout is not None and timeout <= 0:
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
-    if isinstance(compiler_args, str):
-        compiler_args = shlex.split(compiler_args)
     compilation = Compilation(
-        tuple(str(argument) for argument in compiler_args or ()),
+        tuple(words_of(compiler_args)),
         timeout,
         None if workdir is None else Path(str(workdir)),
     )
