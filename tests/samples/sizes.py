@@ -71,4 +71,7 @@ def at_sizes(sample: Sample) -> Iterable[Sample]:
             operand if operand.constant and not operand.shape else replace(operand, shape=shape)
             for operand in sample.operands
         )
-        yield replace(sample, operands=operands)
+        properties = dict(sample.properties)
+        if "axis" in properties:
+            properties["axis"] = min(properties["axis"], len(shape) - 1)
+        yield replace(sample, operands=operands, properties=properties)
