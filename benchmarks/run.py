@@ -22,6 +22,7 @@ THREADS = 2
 os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)
 choose_kernels()
 
+# BLAS reads its environment when NumPy loads it, so these imports must come after.
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -32,6 +33,7 @@ import ranvier  # noqa: E402
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "models"), str(ROOT / "examples")]
 
+# Models of tests and examples are no part of the package: the lines above find them.
 import resnet50  # noqa: E402
 import transcribe  # noqa: E402
 

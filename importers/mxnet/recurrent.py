@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from xdsl.ir import SSAValue
 
@@ -75,7 +76,8 @@ def import_rnn(node: Node) -> Sequence[SSAValue]:
         initial = [node.broadcast(node.slice(s, 0, first, count), batch) for s in states]
         operands = [value, pieces.weights(layer, 0), pieces.weights(layer, 1), pieces.bias(layer)]
         direction = "bidirectional" if count == 2 else "forward"
-        op = layers.mode.op(*operands, *initial, direction=direction, **layers.mode.settings)  # pyright: ignore[reportArgumentType]
+        build: Any = layers.mode.op  # its states and settings are those of the mode
+        op = build(*operands, *initial, direction=direction, **layers.mode.settings)
         node.build(op)
         value = side_by_side(node, op.results[0])
         last.append(list(op.results[1:]))

@@ -121,7 +121,7 @@ def import_script_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
     try:
         script: Any = torch.jit.load(path, map_location="cpu")
         graph: Any = script.inlined_graph
-    except Exception as error:
+    except Exception as error:  # of many kinds too: the reader is C++, the file is not trusted
         raise invalid(path, f"torch.jit.load: {first_line(error)}") from error
     names = [value.debugName().partition(".")[0] for value in list(graph.inputs())[1:]]
     check_names(path, shapes, names)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,6 @@ HEAVY: dict[str, Callable[[], Network]] = {
 }
 BY_NAME = pytest.mark.parametrize(
     "name", [*NETWORKS, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)]
-)
-needs_library = pytest.mark.skipif(
-    find_spec("ranvier.mxnet.runtime") is None, reason="MXNet does not know the operator"
 )
 
 
@@ -194,7 +190,6 @@ def test_an_operator_that_only_mxnet_has_stays_there() -> None:
 # -- In MXNet itself --------------------------------------------------------------------------
 
 
-@needs_library
 @BY_NAME
 def test_a_compiled_symbol_is_mxnets_and_runs_there(name: str, tmp_path: Path) -> None:
     net = network(name)
@@ -209,7 +204,6 @@ def test_a_compiled_symbol_is_mxnets_and_runs_there(name: str, tmp_path: Path) -
         np.testing.assert_array_equal(mine, theirs)
 
 
-@needs_library
 def test_a_block_of_gluon_is_compiled_to_a_block() -> None:
     mx.random.seed(0)
     block = nn.HybridSequential()
@@ -222,7 +216,6 @@ def test_a_block_of_gluon_is_compiled_to_a_block() -> None:
     np.testing.assert_allclose(new(x).asnumpy(), block(x).asnumpy(), rtol=1e-4, atol=1e-5)
 
 
-@needs_library
 def test_a_recurrent_block_takes_and_gives_its_states() -> None:
     net = network("lstm")
     tokens, *states = (mx.nd.array(array) for array in net.inputs.values())

@@ -17,12 +17,7 @@ from typing import Any
 import numpy as np
 
 from ranvier.backend.neuron.limits import MACHINES
-from ranvier.backend.neuron.neff.container import (
-    Place,
-    check_hash,
-    read_manifest,
-    read_members,
-)
+from ranvier.backend.neuron.neff.container import Place, check_hash, read_manifest, read_members
 from ranvier.backend.neuron.neff.contents import ALIGNMENT
 from ranvier.backend.neuron.neff.decode_program import decode_program as decode_program
 from ranvier.backend.neuron.neff.documents import Document, load_document
