@@ -1,6 +1,8 @@
 """`python benchmarks/run.py`: ranvier beside onnxruntime, in turn, as ratios of one run.
 
-Times of a shared computer are noisy; ratios of paired runs are less so. Nothing here is a test.
+The machine runs on its compiled kernels where there is a C compiler; `RANVIER_KERNELS=numpy`
+measures it without. Times of a shared computer are noisy; ratios of paired runs are less so.
+Nothing here is a test.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import ranvier  # noqa: E402
+from ranvier.backend.neuron.interpreter.kernels import provider  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "models"), str(ROOT / "examples")]
@@ -56,6 +59,8 @@ def paired(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[fl
 def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    # Its idle threads would go on spinning on the processors that ours are timed on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(path, options)
 
 
@@ -92,6 +97,7 @@ def framework_models(folder: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]
 
 
 def main() -> None:
+    print(f"kernels: {provider()}")
     table = Table("model", "step", "ranvier, ms", "onnxruntime f32, ms", "ratio")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet50.onnx"

@@ -35,7 +35,7 @@ class Code(Enum):
     WEIGHT_INVALID = ("RV0118", "write the weights file again")
     MODEL_EMPTY = ("RV0119", "export a model with at least one output")
     FALLBACK_FORBIDDEN = ("RV0120", "allow host execution, or change the listed ops")
-    PROVIDER_MISSING = ("RV0121", "install the package that runs the framework's op")
+    PROVIDER_MISSING = ("RV0121", "install the package or the compiler that the text names")
     RULE_INVALID = ("RV0122", "mend the rule; `docs/rules.md` describes the language")
     RULE_IMPOSSIBLE = ("RV0123", "change the rule, or the op that it places")
     SEGMENT_FAILED = ("RV0124", "report it with the reproducer, or allow host execution")

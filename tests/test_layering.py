@@ -35,7 +35,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     },
     "backend": (),
     "backend.reference": (*BASE, "dialects.nn", "dialects.graph", "backend.reference"),
-    "backend.neuron": ("dialects", "passes", "backend.reference", "backend.neuron"),
+    "backend.processor": (),
+    "backend.shared_library": BASE,
+    "backend.neuron": (
+        "dialects",
+        "passes",
+        "backend.reference",
+        "backend.processor",
+        "backend.shared_library",
+        "backend.neuron",
+    ),
     "tools": (*FOLDERS, "ranvier"),
     "ranvier": (*FOLDERS, "ranvier"),
 }

@@ -22,6 +22,8 @@ from ranvier.backend.neuron.races import check_races
 from ranvier.backend.neuron.simulator import simulate
 from ranvier.dialects import nc
 
+pytestmark = pytest.mark.usefixtures("each_provider")
+
 SQUARE = np.random.default_rng(0).standard_normal((128, 128)).astype(np.float32)
 
 HEAD = """

@@ -16,6 +16,8 @@ from ranvier.dialects.nc.act import FUNCTIONS, RANGES
 from ranvier.dialects.nc.dve import ALU_OPS
 from ranvier.dialects.nc.types import Space
 
+pytestmark = pytest.mark.usefixtures("each_provider")
+
 SBUF, PSUM, DRAM = Space.SBUF, Space.PSUM, Space.DRAM
 DENSE = Access(0, 37, 0, (), ((1, 30),))
 STRIDED = Access(32, 5, 3, (), ((20, 3), (2, 5)))

@@ -17,6 +17,8 @@ from ranvier.backend.neuron.neff.errors import NeffProgramError
 from ranvier.dialects import nc
 from ranvier.dialects.nc.types import Space
 
+pytestmark = pytest.mark.usefixtures("each_provider")
+
 SBUF = Space.SBUF
 WIDTHS = ("int32", "int16", "int8", "uint8")
 

@@ -21,6 +21,8 @@ from ranvier.dialects import nc
 from ranvier.dialects.nc import Access
 from ranvier.dialects.nc.types import ELEMENTS, Space
 
+pytestmark = pytest.mark.usefixtures("each_provider")
+
 K, M, TAPS, WIDTH = 37, 24, 3, 20
 """A convolution of 3 taps over rows of 20 that moves by one column per tap."""
 

@@ -10,24 +10,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ranvier.backend.processor import CPUINFO, features
+
 AVX512 = frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"})
 """What the kernels for Skylake-X need."""
 
 
-def choose_kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+def choose_kernels(cpuinfo: Path = CPUINFO) -> None:
     """Ask for AVX-512 kernels where every feature that they need is there."""
-    if AVX512 <= _features(cpuinfo):
+    if AVX512 <= features(cpuinfo):
         os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
-
-
-def _features(cpuinfo: Path) -> frozenset[str]:
-    """Flags of the first processor; none where the system does not say."""
-    try:
-        with cpuinfo.open() as lines:
-            for line in lines:
-                name, _, value = line.partition(":")
-                if name.strip() == "flags":
-                    return frozenset(value.split())
-    except OSError:
-        pass
-    return frozenset()

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ranvier.backend.neuron.interpreter.kernels import provider
     from ranvier.program import load
     from ranvier.tools.output import format_us, print_json, progress
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         "outputs": write_outputs(outputs, arguments.output_dir),
         "seconds": seconds,
         "simulated_us": program.neff.simulated_us,
-        "provider": "numpy",
+        "provider": provider(),
         "executed": {
             "macs": counters.macs,
             "elements": counters.elements,

@@ -15,8 +15,8 @@ from compiled_symbols import CLOSE, NEFF, OP, W, X, expected, layer, needs_compi
 from mxnet_samples import Array, mx
 
 import ranvier.mxnet.binding
+from ranvier.backend.shared_library import NoLibrary, compiler
 from ranvier.mxnet import library
-from ranvier.mxnet.library import NoLibrary
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_library_is_built_once(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = library.compiler()[0]
+    real = compiler(".cc")[0]
     log = tmp_path / "calls"
-    compiler = fake_compiler(tmp_path / "c++", f'echo call >> {log}\nexec {real} "$@"')
-    monkeypatch.setenv("CXX", compiler)
+    counting = fake_compiler(tmp_path / "c++", f'echo call >> {log}\nexec {real} "$@"')
+    monkeypatch.setenv("CXX", counting)
     path = library.built(INCLUDE)
     assert library.built(INCLUDE) == path
     assert log.read_text().split() == ["call"]

@@ -8,13 +8,14 @@ is loaded; an issue only moves their offsets with the turns of its loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ranvier.backend.neuron.interpreter.kernels import Kernels
 from ranvier.backend.neuron.interpreter.layout import Layout, shape_of, strides_of
 from ranvier.backend.neuron.program import Operand
 from ranvier.dialects.interfaces import Array
@@ -71,6 +72,12 @@ class CoreState:
     dram: list[Array] = field(default_factory=list[Array])
     """Byte areas of the tensors; the last is the scratch area."""
     turns: list[int] = field(default_factory=lambda: [0] * LOOP_DEPTH)
+    kernels: Kernels | None = None
+    """What compiled kernels there are to bind instructions to."""
+    threads: int = 1
+    """Of one compiled kernel."""
+    dram_addresses: list[int] = field(default_factory=list[int])
+    """Of the byte areas of `dram`, where there are kernels."""
 
     def __post_init__(self) -> None:
         words = PSUM_BANKS * PSUM_BANK_BYTES // 4
@@ -80,6 +87,12 @@ class CoreState:
     def workspace(self, slot: int, shape: tuple[int, ...]) -> Array:
         """f32 values of a shape; all instructions that use the slot share its memory."""
         return self.workspaces[slot][: prod(shape)].reshape(shape)
+
+    def place(self, areas: Sequence[Array]) -> None:
+        """Take byte areas as the tensors in DRAM and the scratch area."""
+        self.dram[:] = areas
+        if self.kernels is not None:
+            self.dram_addresses[:] = [area.ctypes.data for area in areas]
 
     def poison(self) -> None:
         """Forget all that earlier programs left on chip."""
@@ -93,7 +106,7 @@ class CoreState:
         dims = tuple((stride * itemsize, count) for stride, count in operand.access.dims)
         if operand.space == Space.DRAM:
             return dims
-        return ((self._memory(operand.space).strides[0], operand.access.partitions), *dims)
+        return ((self.memory(operand.space).strides[0], operand.access.partitions), *dims)
 
     def fetch(self, operand: Operand, layout: Layout) -> Fetch:
         """A function that gives the operand's elements in the current turns, as a view."""
@@ -102,7 +115,7 @@ class CoreState:
         moves = [(depth, step * itemsize) for depth, step in enumerate(access.steps) if step]
         if operand.space == Space.DRAM:
             return self._fetch_dram(operand, layout, start, moves)
-        memory = self._memory(operand.space)
+        memory = self.memory(operand.space)
         start += access.partition * memory.strides[0]
         return self._fetch_at(memory, operand.dtype, layout, start, moves)
 
@@ -123,7 +136,8 @@ class CoreState:
         start = first * row + low
         return self._fetch_at(self.accumulated, np.dtype(np.bool_), tuple(layout), start, moves)
 
-    def _memory(self, space: Space) -> Array:
+    def memory(self, space: Space) -> Array:
+        """The bytes of an on-chip memory, partitions first."""
         return self.sbuf if space == Space.SBUF else self.psum
 
     def _fetch_at(

@@ -225,10 +225,16 @@ def _same_type(state: CoreState, both: Elementwise, role: str) -> Fetch:
 def bind_memset(state: CoreState, instruction: Instruction) -> Issue:
     """`dst = value`"""
     both = Elementwise(state, dict(instruction.operands))
-    value = np.zeros((), both.operands["dst"].dtype)
+    value = constant(instruction)
+    return finished(state, instruction, lambda: np.copyto(both.dst(), value))
+
+
+def constant(instruction: Instruction) -> Array:
+    """What a memset writes, in the type of its destination."""
+    value = np.zeros((), instruction.operands["dst"].dtype)
     with np.errstate(over="ignore"):  # a number beyond a narrow float is its infinity
         put(value, np.asarray(instruction.fields["value"], np.float32))
-    return finished(state, instruction, lambda: np.copyto(both.dst(), value))
+    return value
 
 
 def bind_reciprocal(state: CoreState, instruction: Instruction) -> Issue:

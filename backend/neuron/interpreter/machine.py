@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from ranvier.backend.neuron import limits
-from ranvier.backend.neuron.interpreter import act, dma, dve, pe
+from ranvier.backend.neuron.interpreter import act, compiled, dma, dve, kernels, pe
 from ranvier.backend.neuron.interpreter.core import (
     POISON,
     CoreState,
@@ -79,8 +79,11 @@ class Meter:
 
     def add(self, work: Counters) -> None:
         """Raises MachineFault when the budget is used up."""
-        self.counters.add(work)
-        if self.counters.instructions > self.budget.instructions:
+        counters = self.counters
+        counters.macs += work.macs
+        counters.elements += work.elements
+        counters.instructions += work.instructions
+        if counters.instructions > self.budget.instructions:
             raise MachineFault(f"the program issues more than {self.budget.instructions}")
         if time.monotonic() - self.started > self.budget.seconds:
             raise MachineFault(f"the program runs longer than {self.budget.seconds} s")
@@ -144,7 +147,15 @@ class Machine:
         sbuf, psum = on_chip(machine.sbuf_bytes), on_chip(PSUM_BANKS * PSUM_BANK_BYTES)
         spaces = workspaces()
         self.states = [
-            CoreState(index, sbuf, psum, spaces, self.channels)
+            CoreState(
+                index,
+                sbuf,
+                psum,
+                spaces,
+                self.channels,
+                kernels=kernels.kernels(),
+                threads=kernels.threads(),
+            )
             for index in range(len(program.cores))
         ]
         self._bodies: dict[int, Issue] = {}
@@ -171,7 +182,7 @@ class Machine:
             for index, state in enumerate(self.states):
                 self._prepare(state, self.program.cores[index], inputs, weights, outputs)
                 run_core(index, state)
-                state.dram.clear()
+                state.place(())
         return [outputs[number] for number in sorted(outputs)]
 
     def _prepare(
@@ -202,7 +213,7 @@ class Machine:
                 outputs[source] = area.view(dtype)
                 areas.append(area)
         areas.append(np.full(core.scratch_bytes, POISON, np.uint8))
-        state.dram[:] = areas
+        state.place(areas)
 
     def _run_core(self, index: int, state: CoreState) -> None:
         if index not in self._bodies:
@@ -247,7 +258,10 @@ class Machine:
         instruction, trips = nest
         work = work_of(instruction).times(prod(trips))
 
-        issue = bind_matmul_nest(state, instruction, trips, depth)
+        issue = None
+        if state.kernels is not None:
+            issue = compiled.bind_product(state, state.kernels, instruction, trips, depth)
+        issue = issue or bind_matmul_nest(state, instruction, trips, depth)
 
         def run() -> None:
             self.meter.add(work)
@@ -258,7 +272,8 @@ class Machine:
 
 def bind(state: CoreState, instruction: Instruction) -> Issue:
     """The function that issues an instruction in the current turns of its loops."""
-    return BINDERS[instruction.op](state, instruction)
+    issue = compiled.bind_compiled(state, instruction)
+    return issue or BINDERS[instruction.op](state, instruction)
 
 
 def area_of(array: Array, dtype: np.dtype[np.generic], length: int, what: str) -> Array:

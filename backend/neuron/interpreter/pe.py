@@ -16,17 +16,33 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nc.types import PARTITIONS
 
 
+class Sums:
+    """Which words of a destination the PE was the last to write."""
+
+    def __init__(self, state: CoreState, operand: Operand, where: str) -> None:
+        self.words = state.words(operand)
+        self.where = where
+
+    def begin(self) -> None:
+        """Note that the PE wrote the words."""
+        self.words()[...] = True
+
+    def go_on(self) -> None:
+        """Raises MachineFault if another engine wrote some of them since."""
+        if not self.words().all():
+            raise MachineFault(f"{self.where} adds to PSUM that the PE was not the last to write")
+
+
 class Accumulator:
     """The destination of a product: starts a sum, or adds to one that the PE has written."""
 
     def __init__(self, state: CoreState, operand: Operand, where: str) -> None:
-        self.where = where
+        self.sums = Sums(state, operand, where)
         row, *free = state.layout(operand)
         aligned = align(tuple(free))
         assert aligned is not None  # one layout nests with itself
         layout = (row, *aligned[0])
         self.fetch = state.fetch(operand, layout)
-        self.words = state.words(operand)
         self.product = state.workspace(OUT, (operand.access.partitions, operand.access.free_size))
         self.shaped = self.product.reshape(shape_of(layout))
         self.plain = len(layout) == 2
@@ -38,12 +54,11 @@ class Accumulator:
         else:
             np.matmul(lhs, rhs, out=self.product)
             np.copyto(self.fetch(), self.shaped)
-        self.words()[...] = True
+        self.sums.begin()
 
     def add(self, lhs: Array, rhs: Array) -> None:
         """`dst += lhs @ rhs`. Raises MachineFault if the PE was not the last to write there."""
-        if not self.words().all():
-            raise MachineFault(f"{self.where} adds to PSUM that the PE was not the last to write")
+        self.sums.go_on()
         np.matmul(lhs, rhs, out=self.product)
         target = self.fetch()
         np.add(target, self.shaped, out=target)

@@ -11,10 +11,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ranvier.backend.shared_library import NoLibrary
 from ranvier.importers.mxnet.symbol import SymbolGraph, print_symbol
 from ranvier.mxnet import fallback, neuron_op
 from ranvier.mxnet.compat import import_mxnet
-from ranvier.mxnet.library import NoLibrary, built
+from ranvier.mxnet.library import built
 from ranvier.mxnet.node import OP, as_custom, checked, restored, with_shapes
 
 LOG = logging.getLogger("ranvier")
