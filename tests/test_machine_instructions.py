@@ -66,6 +66,22 @@ def test_copy_casts_between_all_types(src: str, dst: str, to: Access, source: Ac
     same(actual, placed(out, to, taken if src == dst else stored(f32(taken), out.dtype)))
 
 
+@pytest.mark.parametrize("func", FUNCTIONS)
+def test_functions_of_halves_are_those_of_their_f32_values(func: str) -> None:
+    narrow = np.arange(1 << 16, dtype=np.uint16).view(DTYPES["bf16"]).reshape(128, 512)
+    out = np.zeros(narrow.shape, narrow.dtype)
+    halves, whole_values = (
+        issue(
+            nc.ActivationOp,
+            {"dst": (SBUF, out, whole(out)), "src": (SBUF, array, whole(array))},
+            func=func,
+            scale=1.0,
+        )[0]
+        for array in (narrow, f32(narrow))
+    )
+    same(halves, whole_values)
+
+
 def test_a_copy_of_equal_types_keeps_every_bit() -> None:
     a = np.random.default_rng(0).integers(0, 256, (128, 64), np.uint8).view(np.float32)
     (actual,) = issue(

@@ -9,8 +9,9 @@ expansion is below 1e-10.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import erf, pi, sqrt
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -111,8 +112,45 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
+_HALVES = 1 << 16
+"""Bit patterns of a type of two bytes."""
+
+
+@cache
+def table(func: str, source: np.dtype[Any], target: np.dtype[Any]) -> Array:
+    """The result of a function for every bit pattern of a type of two bytes."""
+    values = np.arange(_HALVES, dtype=np.uint16).view(source).astype(np.float32)
+    result = np.empty(_HALVES, target)
+    with np.errstate(all="ignore"):
+        FUNCTIONS[func](values, values)
+        put(result, values)
+    return result
+
+
+def _bind_table(state: CoreState, instruction: Instruction) -> Issue | None:
+    """A plain function of elements of two bytes, looked up; None for others."""
+    operands = dict(instruction.operands)
+    both = Elementwise(state, operands)
+    source = operands["src"].dtype
+    looks_up = source.itemsize == 2 and instruction.fields["scale"] == 1 and both.nested
+    if not looks_up or set(operands) != {"dst", "src"}:
+        return None
+    results = table(instruction.fields["func"], source, operands["dst"].dtype)
+    fetch, dst = state.fetch(operands["src"], both.layouts["src"]), both.dst
+    note = disown(state, operands["dst"])
+
+    def issue() -> None:
+        np.copyto(dst(), results[fetch().view(np.uint16)])
+        if note is not None:
+            note()
+
+    return issue
+
+
 def bind_activation(state: CoreState, instruction: Instruction) -> Issue:
     """`dst = func(src * scale + bias)`, and the sums of the results where `sum` is present."""
+    if (issue := _bind_table(state, instruction)) is not None:
+        return issue
     operands = {role: o for role, o in instruction.operands.items() if role != "sum"}
     both = Elementwise(state, operands)
     source = both.read("src", 0)

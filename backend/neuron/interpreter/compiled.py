@@ -13,6 +13,8 @@ from itertools import product
 from math import prod
 from typing import TypeAlias
 
+import numpy as np
+
 from ranvier.backend.neuron.interpreter.core import CoreState, Issue
 from ranvier.backend.neuron.interpreter.dve import constant
 from ranvier.backend.neuron.interpreter.kernels import (
@@ -80,6 +82,28 @@ def bind_product(
         run(where, to(), left(), right(), goes_on, threads)
         if not goes_on:
             sums.begin()
+
+    return issue
+
+
+def bind_transpose(state: CoreState, kernels: Kernels, instruction: Instruction) -> Issue | None:
+    """`dst = src^T`, as a product with the identity in f32, which keeps every number."""
+    operands = [instruction.operands[role] for role in ("dst", "src")]
+    dst, stationary = (_matrix(state, operand, (), 0) for operand in operands)
+    if dst is None or stationary is None:
+        return None
+    rows, columns = operands[1].access.partitions, operands[1].access.free_size
+    identity = np.eye(rows, dtype=np.float32)
+    strides, counts = Turns(0, 0, 0, identity.itemsize), Turns(1, 1, 1, rows)
+    moving = Matrix(identity.strides[0], Turns(), strides, counts, TYPES["float32"])
+    shape = Product(stationary, moving, dst, Turns(1, 1, 1, 1), rows, columns, rows)
+    to, source = (_address(state, operand) for operand in operands)
+    sums = Sums(state, operands[0], f"core {state.index}: nc.transpose")
+    run, where, other = kernels.product, ctypes.byref(shape), identity.ctypes
+
+    def issue() -> None:
+        run(where, to(), source(), other.data, False, 1)
+        sums.begin()
 
     return issue
 
@@ -322,6 +346,7 @@ def _moved(turns: list[int], start: int, moves: Sequence[tuple[int, int]]) -> Ad
 
 BINDERS: dict[type[nc.InstructionOp], Binder] = {
     nc.MatmulOp: bind_product,
+    nc.TransposeOp: bind_transpose,
     nc.ActivationOp: bind_activation,
     nc.TensorTensorOp: bind_tensor_tensor,
     nc.ReduceOp: bind_reduce,
