@@ -149,8 +149,8 @@ def _bind_table(state: CoreState, instruction: Instruction) -> Issue | None:
 
 def bind_activation(state: CoreState, instruction: Instruction) -> Issue:
     """`dst = func(src * scale + bias)`, and the sums of the results where `sum` is present."""
-    if (issue := _bind_table(state, instruction)) is not None:
-        return issue
+    if (lookup := _bind_table(state, instruction)) is not None:
+        return lookup
     operands = {role: o for role, o in instruction.operands.items() if role != "sum"}
     both = Elementwise(state, operands)
     source = both.read("src", 0)
