@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
 import numpy as np
 import pytest
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.context import Context
@@ -378,25 +377,33 @@ def test_constants_are_not_asked_about():
     assert target.asked == ["nn.add"]
 
 
-@pytest.mark.parametrize("period", [pytest.param(2, marks=pytest.mark.slow), 1000])
-def test_the_time_is_linear(period):
-    """Processor time, without the collector, as `timeit` measures: at most 11 times for 10 times.
+@pytest.mark.parametrize("period", [2, 1000])
+@pytest.mark.parametrize("size", [1_000, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_the_work_is_linear(size, period):
+    """At most 11 times the calls for 10 times the ops; `benchmarks/linear.py` has the seconds."""
 
-    The better of two runs, since other work on the machine only adds.
-    """
-
-    def seconds(count: int) -> float:
+    def calls(count: int) -> int:
         module = build([(i % period == 0, i % 3, 1) for i in range(count)])
-        gc.collect()
-        gc.disable()
-        try:
-            start = time.process_time()
-            segment(module, ToyTarget())
-            return time.process_time() - start
-        finally:
-            gc.enable()
+        return calls_of(lambda: segment(module, ToyTarget()))
 
-    small = min(seconds(5_000) for _ in range(2))
-    large = min(seconds(50_000) for _ in range(2))
-    assert large < 10
-    assert large <= 11 * small
+    calls(10)  # what is imported once
+    assert calls(10 * size) <= 11 * calls(size)
+
+
+def test_the_work_is_linear_however_many_read_a_value():
+    """One argument, one constant and one result that every op reads; a result that reads all."""
+
+    def calls(count: int) -> int:
+        main = FuncOp("main", ([F4], [F4]))
+        x = main.body.block.args[0]
+        constant = nn.ConstantOp(np.array([1, 2, 3, 4], np.float32))
+        first = nn.AddOp(x, constant.result)
+        ops: list[Operation] = [constant, first]
+        for i in range(count):
+            ops.append(nn.ErfOp(first.result) if i % 3 else nn.AddOp(x, constant.result))
+        joined = nn.ConcatOp(*[op.results[0] for op in ops[1:]], axis=0)
+        module = module_of([*ops, joined], main, [joined.result])
+        return calls_of(lambda: segment(module, ToyTarget()))
+
+    calls(10)
+    assert calls(10_000) <= 11 * calls(1_000)
