@@ -107,6 +107,28 @@ def test_the_gain_of_a_reason_is_what_fixing_it_brings(path: Path) -> None:
     assert report["operators"]["segments"] == 3
 
 
+TRACE = """File "/src/model.py", line 14, in forward
+    y = self.linear(x)
+  File "/env/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 134, in forward
+    return F.linear(input, self.weight, self.bias)"""
+
+
+def test_lines_of_python_that_an_exporter_recorded_are_told(tmp_path: Path) -> None:
+    """The innermost that is not PyTorch's own, in the table, in JSON and in errors."""
+    proto = model()
+    for node in proto.graph.node:
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=TRACE)
+    save_model(proto, tmp_path / "m.onnx")
+    rows = explained(tmp_path / "m.onnx")["ops"]
+    assert {row["source"] for row in rows} == {"/src/model.py:14"}
+    assert rows[0]["location"] == "'first' (MatMul), /src/model.py:14"
+    table = ranvier("explain", "m.onnx", cwd=tmp_path).stdout.splitlines()
+    assert table[0].endswith("\tfrom")
+    assert table[1].endswith("\t/src/model.py:14")
+    refused = ranvier("compile", "m.onnx", "--fallback", "error", cwd=tmp_path)
+    assert "(Det), /src/model.py:14: " in refused.stderr
+
+
 def write(path: Path, rules: str) -> Path:
     path.with_suffix(".rules").write_text(rules)
     return path.with_suffix(".rules")

@@ -68,7 +68,7 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
             format_bytes(row.bytes_in) if row.bytes_in else "",
             format_bytes(row.bytes_out) if row.bytes_out else "",
             f"{row.reason} [{row.code}]" if row.code else "",
-            source_of(row.location),
+            row.source,
         )
         for row in explanation.ops
         if not host_only or row.placement == "host"
@@ -85,11 +85,6 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
     print()
     for line in summary(explanation):
         print(line)
-
-
-def source_of(location: str) -> str:
-    """The lines of source of a location, without the op's name, which has a column."""
-    return ", ".join(part for part in location.split(", ") if not part.startswith("'"))
 
 
 def summary(explanation: Explanation) -> Iterable[str]:

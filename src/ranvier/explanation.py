@@ -25,6 +25,7 @@ from ranvier.passes.analysis.locations import (
     framework_name,
     framework_ops,
     framework_type,
+    source_lines,
     source_location,
 )
 from ranvier.passes.analysis.operators import (
@@ -56,6 +57,8 @@ class Row:
     code: str
     reason: str
     location: str
+    source: str = ""
+    """The lines of source alone."""
     bytes_in: int = 0
     """Bytes that it reads from outside its segment."""
     bytes_out: int = 0
@@ -239,6 +242,7 @@ class Table:
                 code="",
                 reason="",
                 location=source_location(op, part),
+                source=source_lines(op, part),
             )
         if segment.on_host and row.placement != graph.HOST:
             reason = reason_of(op)
