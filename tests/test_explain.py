@@ -107,6 +107,35 @@ def test_the_gain_of_a_reason_is_what_fixing_it_brings(path: Path) -> None:
     assert report["operators"]["segments"] == 3
 
 
+def test_the_graph_is_the_models_own_whatever_is_merged(tmp_path: Path) -> None:
+    """Two projections become one product, sums go into products, and an identity is gone."""
+    random = np.random.default_rng(0)
+    values = {name: random.standard_normal((8, 8), np.float32) for name in ("v", "w", "b")}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], name="relu"),
+        helper.make_node("MatMul", ["h", "v"], ["p"], name="left"),
+        helper.make_node("Add", ["p", "b"], ["q"], name="left sum"),
+        helper.make_node("Identity", ["q"], ["r"], name="same"),
+        helper.make_node("MatMul", ["h", "w"], ["s"], name="right"),
+        helper.make_node("Add", ["s", "b"], ["t"], name="right sum"),
+        helper.make_node("MatMul", ["r", "t"], ["y"], name="both"),
+    ]
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [8, 8]) for n in "xy"]
+    weights = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "graph", info[:1], info[1:], weights)
+    opset = helper.make_opsetid("", 17)
+    save_model(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "g.onnx")
+    found = explain_module(import_model([tmp_path / "g.onnx"]), Options())
+    assert {(found.ops[a].name, found.ops[b].name) for a, b in found.edges} == {
+        ("relu", "left"),
+        ("left", "left sum"),
+        ("relu", "right"),
+        ("right", "right sum"),
+        ("left sum", "both"),
+        ("right sum", "both"),
+    }
+
+
 TRACE = """File "/src/model.py", line 14, in forward
     y = self.linear(x)
   File "/env/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 134, in forward

@@ -73,8 +73,9 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
         for row in explanation.ops
         if not host_only or row.placement == "host"
     ]
-    print_table(COLUMNS, rows)
-    print()
+    if rows:
+        print_table(COLUMNS, rows)
+        print()
     print_table(
         ("segment", "runs on", "ops", "bytes in", "bytes out"),
         [

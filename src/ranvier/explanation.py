@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, NameLoc
@@ -142,6 +142,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
     assert isinstance(segment, SegmentPass)
     run_passes(module, passes[:legalize])
     known_as = names_in_rules(module)
+    flow = flow_of(module)
     run_passes(module, passes[legalize:at])
     plan = segment.plan(Context(), module)
     gains: list[Gain] = []
@@ -157,7 +158,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         segments=table.segments,
         gains=gains,
         heavy_host_work=heavy_host_work(module),
-        edges=sorted(table.edges),
+        edges=edges_between(list(table.rows), flow),
     )
 
 
@@ -173,17 +174,47 @@ def names_in_rules(module: ModuleOp) -> dict[NameLoc, str]:
     return {part: ", ".join(found) for part, found in names.items()}
 
 
+Flow: TypeAlias = "list[tuple[list[NameLoc], set[int]]]"
+"""Per op, the framework ops that it is and which earlier ops it reads from, by position."""
+
+
+def flow_of(module: ModuleOp) -> Flow:
+    """The graph as the user knows it: later, ops are merged, split and put in another order."""
+    flow: Flow = []
+    numbers: dict[Operation, int] = {}
+    block = main_block(module)
+    if block is not None:
+        constants = constant_ops(block.ops)
+        for op in block.ops:
+            if op not in constants:
+                owners = (v.owner for v in operands_of(op))
+                read = {numbers[o] for o in owners if isinstance(o, Operation) and o in numbers}
+                numbers[op] = len(flow)
+                flow.append((framework_ops(op), read))
+    return flow
+
+
+def edges_between(rows: Sequence[NameLoc], flow: Flow) -> list[tuple[int, int]]:
+    """Pairs of rows. What a fused op consists of is a chain; an op without a row passes on."""
+    numbers = {part: number for number, part in enumerate(rows)}
+    edges: set[tuple[int, int]] = set()
+    makers: list[set[int]] = []
+    for parts, read in flow:
+        made = set[int]().union(*(makers[number] for number in read))
+        for number in (numbers[part] for part in parts if part in numbers):
+            edges.update((maker, number) for maker in made if maker != number)
+            made = {number}
+        makers.append(made)
+    return sorted(edges)
+
+
 class Table:
     """The rows of a segmented module, in the order of its segments."""
 
     def __init__(self, module: ModuleOp, known_as: dict[NameLoc, str]) -> None:
         self.rows: dict[NameLoc, Row] = {}
         self.segments: list[SegmentRow] = []
-        self.edges: set[tuple[int, int]] = set()
         self._known_as = known_as
-        self._numbers: dict[NameLoc, int] = {}
-        self._makers: dict[SSAValue, int] = {}
-        """The row that makes a value, also as it is called in other segments."""
         self._placed: dict[NameLoc, dict[str, bool]] = {}
         """Per framework op, the ops of the IR that it is now, and whether they are on the host."""
         for segment in segments_of(module):
@@ -194,29 +225,13 @@ class Table:
                 row.host_ops = ", ".join(name for name, on_host in placed.items() if on_host)
 
     def _add(self, segment: graph.SegmentOp) -> None:
-        for argument, operand in zip(segment.block.args, segment.inputs, strict=True):
-            if (maker := self._makers.get(operand)) is not None:
-                self._makers[argument] = maker
         named: set[NameLoc] = set()
         live = set(live_ops(segment))
         yielded = set(segment.yielded)
         for op in segment.block.ops:
-            if op is segment.block.last_op:
-                continue
-            if op not in live:
-                self._pass_on(op)
-                continue
-            parts = framework_ops(op)
-            named.update(parts)
-            for part in parts:
+            for part in framework_ops(op) if op in live else ():
+                named.add(part)
                 self._row(op, part, segment, yielded)
-            if parts:
-                self._connect(op, self._numbers[parts[0]])
-            else:
-                self._pass_on(op)
-        for inner, outer in zip(segment.yielded, segment.outputs, strict=True):
-            if (maker := self._makers.get(inner)) is not None:
-                self._makers[outer] = maker
         self.segments.append(
             SegmentRow(
                 segment.label.data,
@@ -230,7 +245,6 @@ class Table:
     def _row(
         self, op: Operation, part: NameLoc, segment: graph.SegmentOp, yielded: set[SSAValue]
     ) -> None:
-        self._numbers.setdefault(part, len(self._numbers))
         row = self.rows.get(part)
         if row is None:
             row = self.rows[part] = Row(
@@ -252,20 +266,6 @@ class Table:
         self._placed.setdefault(part, {}).setdefault(op.name, segment.on_host)
         row.bytes_in += sum(value_bytes(value.type) for value in foreign(op, segment.block))
         row.bytes_out += sum(value_bytes(r.type) for r in results_behind(op) if r in yielded)
-
-    def _connect(self, op: Operation, number: int) -> None:
-        for operand in operands_of(op):
-            maker = self._makers.get(operand)
-            if maker is not None and maker != number:
-                self.edges.add((maker, number))
-        for result in op.results:
-            self._makers[result] = number
-
-    def _pass_on(self, op: Operation) -> None:
-        """A cast of ours stands for what it reads."""
-        makers = [self._makers[v] for v in op.operands if v in self._makers]
-        for result in op.results if makers else ():
-            self._makers[result] = makers[0]
 
 
 def foreign(op: Operation, block: Block) -> Iterator[SSAValue]:
