@@ -28,8 +28,9 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.errors import PassError
-from ranvier.passes.placement import Rules, read_rules, rules_text
+from ranvier.passes.placement import Rules, read_rules, rules_text, source_of
 from ranvier.passes.placement.conditions import Field, Subject
+from ranvier.passes.placement.parse import parse_rules
 from ranvier.passes.placement.rule import CORE, KEEP, Pattern, Rule
 from ranvier.passes.placement.suggestions import did_you_mean
 from ranvier.passes.rewriting.marks import mark_core, mark_keep, mark_placement
@@ -96,9 +97,10 @@ def checked_rules(rules: Rules | None) -> str:
     Errors name the file, which `apply_rules` no longer knows if it is given the text.
     """
     vocabulary = Vocabulary(set(), set(), None)
-    for rule in read_rules(rules):
+    text = rules_text(rules)  # once, since a pipe gives it once
+    for rule in parse_rules(text, source_of(rules)):
         vocabulary.check(rule)
-    return rules_text(rules)
+    return text
 
 
 def mark(op: Operation, rule: Rule) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ from xdsl.ir import Operation
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn.types import tensor
-from ranvier.passes.apply_rules import apply_rules
+from ranvier.passes.apply_rules import apply_rules, checked_rules
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import (
@@ -190,6 +192,15 @@ def test_a_file_is_named_in_errors(tmp_path: Path) -> None:
     path.write_bytes(b"host \xff")
     with pytest.raises(CallerError, match="UTF-8"):
         read_rules(path)
+
+
+def test_rules_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As from `--rules <(…)`: what is read is gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=("host nn.relu",), daemon=True)
+    writer.start()
+    assert checked_rules(pipe) == "host nn.relu"
 
 
 def test_the_verbs_are_independent_and_the_last_of_each_wins() -> None:
