@@ -176,6 +176,17 @@ def test_written_rules_give_the_same_placement(rules: str, path: Path, tmp_path:
     assert after["segments"] == before["segments"]
 
 
+def test_the_cores_of_a_pipeline_are_told(path: Path) -> None:
+    rules = write(path, 'core 0 name == "last"; core 1 name == "second"')
+    rows = explained(path, "--rules", rules, "--neuroncore-pipeline-cores", 2)["ops"]
+    cores = {row["name"]: row["core"] for row in rows}
+    assert (cores["last"], cores["second"], cores[NAMES["det"]]) == (0, 1, None)
+    assert {row["core"] for row in explained(path)["ops"]} == {None}
+    refused = ranvier("explain", path.name, "--rules", rules, cwd=path.parent)
+    assert refused.returncode == 1
+    assert "'second' (MatMul) on core 1; the pipeline has cores 0 to 0" in refused.stderr
+
+
 def test_text_is_tabs_and_ends_with_the_summary(path: Path) -> None:
     done = ranvier("explain", path.name, "--rules", write(path, "host nn.softmax"), cwd=path.parent)
     assert done.returncode == 0

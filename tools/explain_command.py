@@ -14,7 +14,7 @@ from ranvier.tools.compile_command import add_cast_arguments, add_placement_argu
 if TYPE_CHECKING:
     from ranvier.explanation import Explanation
 
-COLUMNS = ("op", "name", "type", "runs on", "in", "out", "why", "from")
+COLUMNS = ("op", "name", "type", "runs on", "core", "in", "out", "why", "from")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +65,7 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
             row.name,
             row.framework_op,
             row.segment,
+            "" if row.core is None else str(row.core),
             format_bytes(row.bytes_in) if row.bytes_in else "",
             format_bytes(row.bytes_out) if row.bytes_out else "",
             f"{row.reason} [{row.code}]" if row.code else "",

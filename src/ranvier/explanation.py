@@ -36,11 +36,13 @@ from ranvier.passes.analysis.operators import (
     reason_of,
     segments_of,
 )
+from ranvier.passes.partition_pipeline import partition_pipeline
 from ranvier.passes.pipelines import parse_pipeline, placement_pipeline, run_passes
 from ranvier.passes.placement.conditions import quoted
 from ranvier.passes.rewriting.implicit_casts import is_implicit
 from ranvier.passes.segment import SegmentPass
 from ranvier.passes.segment.gains import Gain, gains_of
+from ranvier.passes.target import load_target
 from ranvier.program import Options
 
 
@@ -65,6 +67,8 @@ class Row:
     """Bytes of its results that are read outside its segment."""
     host_ops: str = ""
     """Of an op that is partly on the host, the ops of the IR that are."""
+    core: int | None = None
+    """The NeuronCore of a pipeline of several that the op begins on."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ _NO_BREAKS = {ord("\n"): " ", ord("\r"): " "}
 def explain_module(module: ModuleOp, options: Options) -> Explanation:
     """Place an imported module, in place, and say how and why.
 
-    Raises PassError as compiling does: for wrong rules, and for host ops if they are forbidden.
+    Raises PassError as compiling does: for wrong rules, for cores that the pipeline lacks, and for
+    host ops if they are forbidden.
     """
     text = placement_pipeline(options.target, options.cast_mode, placing=options.placing)
     passes = parse_pipeline(text)
@@ -151,6 +156,10 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         plan.outline()
     run_passes(module, passes[at + 1 :])
     table = Table(module, known_as)
+    assert options.cores != "auto"  # `Options.for_module` has counted the weights
+    partition_pipeline(module, load_target(options.target), cores=options.cores)
+    if options.cores > 1:
+        table.add_cores(module)
     return Explanation(
         target=options.target,
         operators=count_operators(module),
@@ -241,6 +250,15 @@ class Table:
                 sum(value_bytes(value.type) for value in segment.outputs),
             )
         )
+
+    def add_cores(self, module: ModuleOp) -> None:
+        """Say of each op on the target which core it begins on, once there are stages."""
+        for stage in module.walk():
+            if isinstance(stage, graph.StageOp):
+                for part in (part for op in stage.block.ops for part in framework_ops(op)):
+                    row = self.rows.get(part)
+                    if row is not None and row.placement == graph.NEURON and row.core is None:
+                        row.core = stage.core.value.data
 
     def _row(
         self, op: Operation, part: NameLoc, segment: graph.SegmentOp, yielded: set[SSAValue]
