@@ -254,6 +254,22 @@ def test_an_op_between_host_ops_is_left_there_if_moving_costs_more():
         segment(build(plan), ToyTarget(), thresholds=Thresholds(weigh_transfers=True))
 
 
+def test_constants_and_casts_of_ours_do_not_move():
+    """A product of 16 bytes in and 16 out, whatever its weight has, and whatever it is cast to."""
+    for host, on_host in ((17, [True, False, True]), (16, [True])):  # it saves 2 * (host - 1)
+        main = FuncOp("main", ([tensor((1, 4), f32)], [tensor((1, 4), f32)]))
+        weight = nn.ConstantOp(np.ones((4, 4), np.float32))
+        first = nn.ErfOp(main.body.block.args[0])
+        double = nn.AddOp(first.result, first.result)
+        product = nn.MatmulOp(double.result, weight.result)
+        last = nn.ErfOp(product.result)
+        module = module_of([weight, first, double, product, last], main, [last.result])
+        cast_bf16(module, mode="matmult")
+        options = Thresholds(weigh_transfers=True)
+        segment(module, WeighingTarget(host=host), thresholds=options)
+        assert [part.on_host for part in segments_of(module)] == on_host
+
+
 def test_a_rule_that_cannot_hold_is_an_error_that_says_why():
     module = build([(True, 0, 0)])
     with pytest.raises(PassError, match=r"rule line 1: nn\.erf at 'op0' .*: no instr") as caught:
