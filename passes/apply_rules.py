@@ -27,6 +27,7 @@ from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
+from ranvier.passes.analysis.locations import op_name
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import Rules, read_rules, rules_text, source_of
 from ranvier.passes.placement.conditions import Field, Subject
@@ -145,7 +146,7 @@ class Vocabulary:
         self._ctx = ctx
         known = {*nn.OPS, *(c for c in classes if not issubclass(c, UnregisteredOp))}
         self._classes: Mapping[str, type[Operation]] = {c.name: c for c in known}
-        self._names = {*self._classes, *(op.name for op in ops)}
+        self._names = {*self._classes, *(op_name(op) for op in ops)}
         self._attributes = {name for op in ops for name in (*op.attributes, *op.properties)} | {
             name for c in known for name in attributes_of(c)
         }

@@ -11,12 +11,9 @@ import pytest
 from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xdsl.context import Context
-from xdsl.dialects import get_all_dialects
 from xdsl.dialects.builtin import ModuleOp, NameLoc, NoneAttr, StringAttr, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
-from xdsl.parser import Parser
 
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
@@ -293,41 +290,6 @@ def test_a_value_with_two_readers_and_an_op_with_equal_operands_cross_once():
     for part in segments_of(module):
         assert len(set(part.inputs)) == len(part.inputs)
         assert len(set(part.yielded)) == len(part.yielded)
-
-
-def test_regions_and_effects_of_other_dialects():
-    """An op that captures values keeps them; ops with effects keep their order."""
-    text = """
-    func.func @main(%p: i1, %x: f32, %m: memref<f32>) -> f32 {
-      %a = arith.addf %x, %x : f32
-      memref.store %a, %m[] : memref<f32>
-      %b = "scf.if"(%p) ({
-        %c = arith.mulf %a, %x : f32
-        scf.yield %c : f32
-      }, {
-        scf.yield %x : f32
-      }) : (i1) -> f32
-      %d = memref.load %m[] : memref<f32>
-      %e = arith.addf %b, %d : f32
-      func.return %e : f32
-    }
-    """
-    ctx = Context()
-    for name, factory in get_all_dialects().items():
-        ctx.register_dialect(name, factory)
-    module = Parser(ctx, text).parse_module()
-
-    class Adder(ToyTarget):
-        def why_unsupported(self, op: Operation) -> Reason | None:
-            return None if op.name == "arith.addf" else Reason(Code.OP_NO_LOWERING, "no unit")
-
-    segment(module, Adder())
-    module.verify()
-    order = [op.name for op in module.walk()]
-    assert order.index("memref.store") < order.index("memref.load")
-    assert [part.label.data for part in segments_of(module)] == ["seg0", "host0", "seg1"]
-    branch = next(op for op in module.walk() if op.name == "scf.if")
-    assert len(branch.parent_op().inputs) == 4  # p, x, a and m
 
 
 @given(st.integers(0, 2**32))

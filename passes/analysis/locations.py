@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import (
     FusedLoc,
     LocationAttr,
     NameLoc,
+    UnregisteredOp,
 )
 from xdsl.ir import Operation
 
@@ -82,7 +83,12 @@ def _format_part(part: LocationAttr) -> str:
 def describe(op: Operation) -> str:
     """An op for a message: `nn.erf at 'act_1' (Erf)`."""
     where = format_location(op.location)
-    return f"{op.name} at {where}" if where else op.name
+    return f"{op_name(op)} at {where}" if where else op_name(op)
+
+
+def op_name(op: Operation) -> str:
+    """The name of an op, also of one whose dialect is not registered."""
+    return op.op_name.data if isinstance(op, UnregisteredOp) else op.name
 
 
 def source_location(op: Operation, part: NameLoc) -> str:
