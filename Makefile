@@ -44,6 +44,7 @@ demo-test: $(VENV)/test.stamp
 
 bench: $(FRAMEWORKS)/stamp
 	$(FRAMEWORKS)/bin/python -W ignore::FutureWarning benchmarks/run.py
+	$(FRAMEWORKS)/bin/python benchmarks/linear.py
 
 # Wheels first, then the package itself in place, so that a change needs no new install.
 $(VENV)/python.stamp:

@@ -27,9 +27,11 @@ from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import ConstantSource
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
+from ranvier.passes.analysis.locations import op_name
 from ranvier.passes.errors import PassError
-from ranvier.passes.placement import Rules, read_rules, rules_text
+from ranvier.passes.placement import Rules, read_rules, rules_text, source_of
 from ranvier.passes.placement.conditions import Field, Subject
+from ranvier.passes.placement.parse import parse_rules
 from ranvier.passes.placement.rule import CORE, KEEP, Pattern, Rule
 from ranvier.passes.placement.suggestions import did_you_mean
 from ranvier.passes.rewriting.marks import mark_core, mark_keep, mark_placement
@@ -96,9 +98,10 @@ def checked_rules(rules: Rules | None) -> str:
     Errors name the file, which `apply_rules` no longer knows if it is given the text.
     """
     vocabulary = Vocabulary(set(), set(), None)
-    for rule in read_rules(rules):
+    text = rules_text(rules)  # once, since a pipe gives it once
+    for rule in parse_rules(text, source_of(rules)):
         vocabulary.check(rule)
-    return rules_text(rules)
+    return text
 
 
 def mark(op: Operation, rule: Rule) -> None:
@@ -143,7 +146,7 @@ class Vocabulary:
         self._ctx = ctx
         known = {*nn.OPS, *(c for c in classes if not issubclass(c, UnregisteredOp))}
         self._classes: Mapping[str, type[Operation]] = {c.name: c for c in known}
-        self._names = {*self._classes, *(op.name for op in ops)}
+        self._names = {*self._classes, *(op_name(op) for op in ops)}
         self._attributes = {name for op in ops for name in (*op.attributes, *op.properties)} | {
             name for c in known for name in attributes_of(c)
         }

@@ -107,6 +107,57 @@ def test_the_gain_of_a_reason_is_what_fixing_it_brings(path: Path) -> None:
     assert report["operators"]["segments"] == 3
 
 
+def test_the_graph_is_the_models_own_whatever_is_merged(tmp_path: Path) -> None:
+    """Two projections become one product, sums go into products, and an identity is gone."""
+    random = np.random.default_rng(0)
+    values = {name: random.standard_normal((8, 8), np.float32) for name in ("v", "w", "b")}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], name="relu"),
+        helper.make_node("MatMul", ["h", "v"], ["p"], name="left"),
+        helper.make_node("Add", ["p", "b"], ["q"], name="left sum"),
+        helper.make_node("Identity", ["q"], ["r"], name="same"),
+        helper.make_node("MatMul", ["h", "w"], ["s"], name="right"),
+        helper.make_node("Add", ["s", "b"], ["t"], name="right sum"),
+        helper.make_node("MatMul", ["r", "t"], ["y"], name="both"),
+    ]
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [8, 8]) for n in "xy"]
+    weights = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "graph", info[:1], info[1:], weights)
+    opset = helper.make_opsetid("", 17)
+    save_model(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "g.onnx")
+    found = explain_module(import_model([tmp_path / "g.onnx"]), Options())
+    assert {(found.ops[a].name, found.ops[b].name) for a, b in found.edges} == {
+        ("relu", "left"),
+        ("left", "left sum"),
+        ("relu", "right"),
+        ("right", "right sum"),
+        ("left sum", "both"),
+        ("right sum", "both"),
+    }
+
+
+TRACE = """File "/src/model.py", line 14, in forward
+    y = self.linear(x)
+  File "/env/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 134, in forward
+    return F.linear(input, self.weight, self.bias)"""
+
+
+def test_lines_of_python_that_an_exporter_recorded_are_told(tmp_path: Path) -> None:
+    """The innermost that is not PyTorch's own, in the table, in JSON and in errors."""
+    proto = model()
+    for node in proto.graph.node:
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=TRACE)
+    save_model(proto, tmp_path / "m.onnx")
+    rows = explained(tmp_path / "m.onnx")["ops"]
+    assert {row["source"] for row in rows} == {"/src/model.py:14"}
+    assert rows[0]["location"] == "'first' (MatMul), /src/model.py:14"
+    table = ranvier("explain", "m.onnx", cwd=tmp_path).stdout.splitlines()
+    assert table[0].endswith("\tfrom")
+    assert table[1].endswith("\t/src/model.py:14")
+    refused = ranvier("compile", "m.onnx", "--fallback", "error", cwd=tmp_path)
+    assert "(Det), /src/model.py:14: " in refused.stderr
+
+
 def write(path: Path, rules: str) -> Path:
     path.with_suffix(".rules").write_text(rules)
     return path.with_suffix(".rules")
@@ -123,6 +174,17 @@ def test_written_rules_give_the_same_placement(rules: str, path: Path, tmp_path:
             del row["reason"], row["code"]
     assert after["ops"] == before["ops"]
     assert after["segments"] == before["segments"]
+
+
+def test_the_cores_of_a_pipeline_are_told(path: Path) -> None:
+    rules = write(path, 'core 0 name == "last"; core 1 name == "second"')
+    rows = explained(path, "--rules", rules, "--neuroncore-pipeline-cores", 2)["ops"]
+    cores = {row["name"]: row["core"] for row in rows}
+    assert (cores["last"], cores["second"], cores[NAMES["det"]]) == (0, 1, None)
+    assert {row["core"] for row in explained(path)["ops"]} == {None}
+    refused = ranvier("explain", path.name, "--rules", rules, cwd=path.parent)
+    assert refused.returncode == 1
+    assert "'second' (MatMul) on core 1; the pipeline has cores 0 to 0" in refused.stderr
 
 
 def test_text_is_tabs_and_ends_with_the_summary(path: Path) -> None:

@@ -97,6 +97,9 @@ def changed(change: str) -> object:
             symbol["nodes"][3]["inputs"][0] = [4, 0, 0]
         case "negative":
             symbol["nodes"][3]["inputs"][0] = [-1, 0, 0]
+        case "unknown ops":
+            symbol["nodes"][3]["op"] = "Foo"
+            symbol["nodes"][4]["op"] = "Frobnicate"
         case "no output":
             symbol["nodes"][4]["inputs"][0] = [3, 7, 0]
         case "many outputs":
@@ -122,7 +125,8 @@ def changed(change: str) -> object:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("unknown op", "node 'act' (Frobnicate): there is no such op"),
+        ("unknown op", "node 'act' (Frobnicate): nn has no such op"),
+        ("unknown ops", "'fc' (Foo): nn has no such op, nor for 'act' (Frobnicate)"),
         ("forward", "reads node 4, which is not before it"),
         ("negative", "-1 is no index"),
         ("no output", "reads output 7 of 'fc'"),

@@ -122,7 +122,7 @@ def test_an_operator_that_nobody_knows_is_an_error() -> None:
     symbol = net.symbol(net.op("Frobnicate", "f", hidden))
     with pytest.raises(CodedError, match=r"node 'f' \(Frobnicate\)") as error:
         compile(symbol, net.args, {}, {"data": normal(2, 6)})
-    assert error.value.code is Code.MODEL_UNSUPPORTED
+    assert error.value.code is Code.OP_OPAQUE
 
 
 def test_names_of_no_operator_are_errors() -> None:

@@ -114,7 +114,7 @@ def test_an_operator_that_nobody_knows_is_an_error() -> None:
     symbol = net.symbol(net.op("Frobnicate", "f", net.variable("x")))
     with pytest.raises(CodedError, match=r"node 'f' \(Frobnicate\)") as error:
         symbol.infer_shape(x=(2,))
-    assert code_of(error) is Code.MODEL_UNSUPPORTED
+    assert code_of(error) is Code.OP_OPAQUE
 
 
 # -- Arrays -----------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ from xdsl.ir import Operation
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn.types import tensor
-from ranvier.passes.apply_rules import apply_rules
+from ranvier.passes.apply_rules import apply_rules, checked_rules
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import (
@@ -110,6 +112,8 @@ MATCHES: Mapping[str, set[str]] = {
     "host dtype == float32 and (rank > 2 or size <= 4)": {"sum"},
     "host keepdims == true": {"sum"},
     "host axes == [-1]": {"sum"},
+    "host attr.axis == 1": {"last"},
+    "host attr.axis in [0, 2]": {"first"},
     "host axis >= 0": {"first", "last"},
     "host nn.softmax where axis == none": set(),
     "host axis == none": {"act", "sum", "add"},
@@ -145,6 +149,9 @@ ERRORS = {
     "core -1 nn.conv": "rules:1:6: unexpected",
     "keep bf16 *": "rules:1:6: unexpected",
     "host nn.sofmax": "rules:1:6: no op 'nn.sofmax'; did you mean 'nn.softmax'",
+    "host Softmax": 'rules:1:13: unexpected .* chosen by framework_op == "Softmax"',
+    "host aten::relu": 'rules:1:10: unexpected .* chosen by framework_op == "aten::relu"',
+    "host nn.softmax nn.relu": "rules:1:17: unexpected 'nn.relu'; expected ',', because, ",
     "host nn.zzz*": "rules:1:6: no op 'nn.zzz\\*'",
     "host nn.relu where axis == 1": "rules:1:20: nn.relu has no attribute 'axis'",
     "host axsi == 1": "rules:1:6: no op has an attribute 'axsi'; did you mean 'axis'",
@@ -190,6 +197,15 @@ def test_a_file_is_named_in_errors(tmp_path: Path) -> None:
     path.write_bytes(b"host \xff")
     with pytest.raises(CallerError, match="UTF-8"):
         read_rules(path)
+
+
+def test_rules_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As from `--rules <(…)`: what is read is gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=("host nn.relu",), daemon=True)
+    writer.start()
+    assert checked_rules(pipe) == "host nn.relu"
 
 
 def test_the_verbs_are_independent_and_the_last_of_each_wins() -> None:

@@ -14,7 +14,7 @@ from ranvier.tools.compile_command import add_cast_arguments, add_placement_argu
 if TYPE_CHECKING:
     from ranvier.explanation import Explanation
 
-COLUMNS = ("op", "name", "type", "runs on", "in", "out", "why", "from")
+COLUMNS = ("op", "name", "type", "runs on", "core", "in", "out", "why", "from")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,16 +65,18 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
             row.name,
             row.framework_op,
             row.segment,
+            "" if row.core is None else str(row.core),
             format_bytes(row.bytes_in) if row.bytes_in else "",
             format_bytes(row.bytes_out) if row.bytes_out else "",
             f"{row.reason} [{row.code}]" if row.code else "",
-            source_of(row.location),
+            row.source,
         )
         for row in explanation.ops
         if not host_only or row.placement == "host"
     ]
-    print_table(COLUMNS, rows)
-    print()
+    if rows:
+        print_table(COLUMNS, rows)
+        print()
     print_table(
         ("segment", "runs on", "ops", "bytes in", "bytes out"),
         [
@@ -85,11 +87,6 @@ def print_explanation(explanation: Explanation, *, host_only: bool) -> None:
     print()
     for line in summary(explanation):
         print(line)
-
-
-def source_of(location: str) -> str:
-    """The lines of source of a location, without the op's name, which has a column."""
-    return ", ".join(part for part in location.split(", ") if not part.startswith("'"))
 
 
 def summary(explanation: Explanation) -> Iterable[str]:

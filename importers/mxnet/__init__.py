@@ -53,6 +53,9 @@ FAMILIES = (
 """Loaded for the handlers that they enter."""
 
 
+NO_PARAMS = "; no .params file is given, which has those of parameters"
+
+
 def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
     """The module of a `symbol.json` and its `.params` file, in any order.
 
@@ -149,7 +152,7 @@ def input_types(
     ModelImportError for one whose shape nobody knows.
     """
     return {
-        node.name: _input_type(node, shapes.get(node.name), where)
+        node.name: _input_type(node, shapes.get(node.name), where, "" if params else NO_PARAMS)
         for node in needed_variables(graph)
         if node.name not in params
     }
@@ -181,12 +184,12 @@ def _stated_sizes(node: SymbolNode) -> Shape:
     )
 
 
-def _input_type(node: SymbolNode, given: Shape | None, where: str) -> Tensor:
+def _input_type(node: SymbolNode, given: Shape | None, where: str, hint: str) -> Tensor:
     stated = _stated_sizes(node)
     if given is None and (not stated or min(stated) < 1):
         raise ModelImportError(
             Code.SHAPE_UNKNOWN,
-            f"{where}: variable '{node.name}' is no parameter and has no shape",
+            f"{where}: variable '{node.name}' is no parameter and has no shape{hint}",
         )
     if given is not None and stated and not _fits(given, stated):
         raise ModelImportError(

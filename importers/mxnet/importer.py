@@ -22,6 +22,9 @@ from ranvier.importers.mxnet.symbol import LOSSES, Entry, SymbolGraph, SymbolNod
 Foreign: TypeAlias = Callable[[int], Sequence[Tensor] | None]
 """Types of the results of a node that `nn` lacks, by the node's index; None where unknown."""
 
+MOST_NAMED = 20
+"""Nodes that one error message lists."""
+
 
 class GraphImporter:
     """A symbol, its parameters, and the values that it has defined so far.
@@ -74,7 +77,7 @@ class GraphImporter:
         mark = self.builder.mark()
         try:
             if (handler := HANDLERS.get(symbol.op)) is None:
-                node.fail(Code.MODEL_UNSUPPORTED, "there is no such op in ranvier")
+                node.fail(Code.OP_OPAQUE, f"nn has no such op{self.more_foreign(index)}")
             results = handler(node)
         except (ModelImportError, VerifyException) as error:
             self.builder.roll_back(mark)
@@ -89,6 +92,18 @@ class GraphImporter:
         types = [type_of(value) for value in values]
         self.builder.roll_back(mark)
         return self.opaque(node, types)
+
+    def more_foreign(self, index: int) -> str:
+        """The other nodes that nn has no op for, for an error that tells of all."""
+        needed = () if self.foreign else self.graph.needed()
+        others = [
+            f"'{node.name}' ({node.op})"
+            for number, node in enumerate(self.graph.nodes)
+            if number in needed and number > index and not node.is_variable
+            if node.op not in HANDLERS
+        ]
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        return f", nor for {', '.join(others[:MOST_NAMED])}{more}" if others else ""
 
     def opaque(self, node: Node, types: Sequence[Tensor]) -> Sequence[SSAValue]:
         """A node of which only the types are known: it stays with MXNet."""

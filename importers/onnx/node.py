@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from onnx import AttributeProto, NodeProto, defs
-from xdsl.dialects.builtin import FileLineColLoc, IntAttr, LocationAttr, StringAttr
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FileLineColLoc,
+    FusedLoc,
+    IntAttr,
+    LocationAttr,
+    NoneAttr,
+    StringAttr,
+)
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
@@ -24,8 +32,12 @@ from ranvier.dialects.nn.types import TensorOp, shape_of
 from ranvier.importers.builder import ModuleBuilder, hint, named
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.onnx.tensors import attribute_value
+from ranvier.importers.sources import source_line
 
 Handler: TypeAlias = "Callable[[Node], SSAValue | Sequence[SSAValue]]"
+
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""Where `torch.onnx.export` notes the Python frames of a node."""
 
 HANDLERS: dict[tuple[str, str], dict[int, Handler]] = {}
 
@@ -164,12 +176,19 @@ class Node:
     def location(self) -> LocationAttr:
         """`loc("<name or first output>"("<op type>":<opset>:<index>))`: operator counts read it.
 
-        A node of an op's definition has the location of that op.
+        A line of Python that the exporter recorded is fused with the place inside. A node of an
+        op's definition has the location of that op.
         """
         if self._location is not None:
             return self._location
         place = FileLineColLoc(StringAttr(self.op_type), IntAttr(self.opset), IntAttr(self.index))
-        return named(label_of(self.proto), place)
+        line = source_line(self._recorded(STACK_TRACE))
+        within = place if line is None else FusedLoc(ArrayAttr([place, line]), NoneAttr())
+        return named(label_of(self.proto), within)
+
+    def _recorded(self, key: str) -> str:
+        """What the exporter noted on the node under a key."""
+        return next((e.value for e in self.proto.metadata_props if e.key == key), "")
 
     def build(self, op: TensorOp) -> SSAValue:
         """Append an op of one result."""

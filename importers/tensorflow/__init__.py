@@ -32,6 +32,10 @@ from ranvier.importers.tensorflow import (
 )
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model, read_model
+from ranvier.importers.tensorflow.values import Missing
+
+MOST_NAMED = 20
+"""Nodes that one error message lists."""
 
 # These enter their handlers as they are loaded.
 FAMILIES = (
@@ -62,9 +66,14 @@ def import_tensorflow(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> Mod
 
 
 def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
-    """The module of a model whose inputs have these shapes."""
-    importer = GraphImporter(model.flat, InputTypes(model, shapes).resolve())
+    """The module of a model whose inputs have these shapes.
+
+    Raises ModelImportError that tells of all nodes which have no place in `nn`.
+    """
+    importer = GraphImporter(model.flat, InputTypes(model, shapes).resolve(), tolerant=True)
     values = importer.evaluate(importer.root, model.outputs.values())
+    if importer.refused:
+        raise _refusal(list(importer.refused.values()))
     outputs: dict[str, SSAValue] = {}
     for name, value in zip(model.outputs, values, strict=True):
         if not isinstance(value, SSAValue):
@@ -73,3 +82,10 @@ def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
             )
         outputs[name] = value
     return importer.finish(outputs, model.identity, model.name)
+
+
+def _refusal(refused: Sequence[Missing]) -> ModelImportError:
+    """What reads from a node that is refused has the same reason, which is told once."""
+    reasons = list(dict.fromkeys(missing.reason for missing in refused))
+    more = f"; and {len(reasons) - MOST_NAMED} more" if len(reasons) > MOST_NAMED else ""
+    return ModelImportError(refused[0].code, "; ".join(reasons[:MOST_NAMED]) + more)

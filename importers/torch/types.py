@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
-from xdsl.dialects.builtin import UNKNOWN_LOC, FileLineColLoc, IntAttr, LocationAttr, StringAttr
+from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr
 from xdsl.ir import Attribute
 
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor, element_type_of, tensor
 from ranvier.importers.builder import named
+from ranvier.importers.sources import source_line
 
 _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -29,10 +29,6 @@ _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.int64: np.dtype(np.int64),
 }
 _TORCH = {dtype: own for own, dtype in _DTYPES.items()}
-
-_EXPORTED = re.compile(r'File "([^"\n]+)", line (\d+)')
-_TRACED = re.compile(r"^(\S[^\n]*)\((\d+)\): ", re.MULTILINE)
-_PACKAGE = f"{torch.__path__[0]}/"
 
 
 def element_of_dtype(dtype: torch.dtype) -> Attribute | None:
@@ -73,13 +69,7 @@ def op_location(name: str, op: str, trace: str) -> LocationAttr:
 
     `trace` lists frames as a Python traceback does, or as TorchScript does, innermost first.
     """
-    frames = _EXPORTED.findall(trace)[::-1] or _TRACED.findall(trace)
-    own = [frame for frame in frames if not frame[0].startswith(_PACKAGE)]
-    place = UNKNOWN_LOC
-    for file, line in (own or frames)[:1]:
-        text = file.encode("ascii", "backslashreplace").decode()
-        place = FileLineColLoc(StringAttr(text), IntAttr(int(line)), IntAttr(0))
-    return named(name, named(op, place))
+    return named(name, named(op, source_line(trace) or UNKNOWN_LOC))
 
 
 @dataclass(frozen=True)

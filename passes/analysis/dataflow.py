@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     ShapedType,
     TensorType,
+    UnregisteredOp,
     VectorType,
 )
 from xdsl.dialects.func import FuncOp
@@ -55,9 +56,9 @@ def is_constant_source(op: Operation) -> bool:
     """Whether an op of any dialect is a constant: by its traits, or by elements that it holds."""
     if op.operands or op.regions:
         return False
+    held = op.attributes if isinstance(op, UnregisteredOp) else op.properties
     return _is_constant_class(type(op)) or any(
-        isinstance(value, DenseIntOrFPElementsAttr | DenseResourceAttr)
-        for value in op.properties.values()
+        isinstance(value, DenseIntOrFPElementsAttr | DenseResourceAttr) for value in held.values()
     )
 
 

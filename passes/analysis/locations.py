@@ -1,7 +1,8 @@
 """Where an op comes from: the framework's ops that it stands for, and lines of source.
 
 A framework op is known by its location, `loc("name"("type"))`, alone or in a fused one. Lines of
-source are `loc("model.py":3:7)` beside it.
+source are `loc("model.py":3:7)` beside it, or within: `loc("name"("type"("model.py":3:7)))`,
+`loc("name"(fused["type":17:3, "model.py":3:7]))`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from xdsl.dialects.builtin import (
     FusedLoc,
     LocationAttr,
     NameLoc,
+    UnregisteredOp,
 )
 from xdsl.ir import Operation
 
@@ -29,6 +31,10 @@ def location_parts(location: LocationAttr) -> Iterator[LocationAttr]:
         yield location
 
 
+def _parts_within(location: NameLoc) -> Iterator[LocationAttr]:
+    return location_parts(cast("LocationAttr", location.location))
+
+
 def framework_ops(op: Operation) -> list[NameLoc]:
     """The framework ops that an op stands for."""
     return [part for part in location_parts(op.location) if isinstance(part, NameLoc)]
@@ -40,7 +46,7 @@ def framework_name(location: NameLoc) -> str:
 
 def framework_type(location: NameLoc) -> str:
     """The op type in `loc("name"("type":13:4))`, also without numbers; empty if there is none."""
-    match location.location:
+    match next(_parts_within(location), None):
         case FileLineColLoc(filename=kind):
             return kind.data
         case NameLoc(desc=kind):
@@ -49,8 +55,15 @@ def framework_type(location: NameLoc) -> str:
             return ""
 
 
+def lines_within(location: NameLoc) -> list[FileLineColLoc]:
+    """The lines of source that stand inside of a framework op's location."""
+    first, *others = [*_parts_within(location), UNKNOWN_LOC]
+    inner = [*_parts_within(first), *others] if isinstance(first, NameLoc) else others
+    return [part for part in inner if isinstance(part, FileLineColLoc)]
+
+
 def format_location(location: LocationAttr) -> str:
-    """`"conv_3" (Conv)`, `model.py:3:7`, both joined by commas if fused; empty if unknown."""
+    """`'conv_3' (Conv)`, `model.py:3:7`, both joined by commas if fused; empty if unknown."""
     return ", ".join(_format_part(part) for part in location_parts(location))
 
 
@@ -58,9 +71,11 @@ def _format_part(part: LocationAttr) -> str:
     match part:
         case NameLoc():
             kind = framework_type(part)
-            return f"'{framework_name(part)}'" + (f" ({kind})" if kind else "")
-        case FileLineColLoc():
-            return f"{part.filename.data}:{part.line.data}:{part.column.data}"
+            name = f"'{framework_name(part)}'" + (f" ({kind})" if kind else "")
+            return ", ".join([name, *map(_format_part, lines_within(part))])
+        case FileLineColLoc(line=line, column=column):
+            place = f"{part.filename.data}:{line.data}"
+            return f"{place}:{column.data}" if column.data else place
         case _:
             return str(part)
 
@@ -68,10 +83,23 @@ def _format_part(part: LocationAttr) -> str:
 def describe(op: Operation) -> str:
     """An op for a message: `nn.erf at 'act_1' (Erf)`."""
     where = format_location(op.location)
-    return f"{op.name} at {where}" if where else op.name
+    return f"{op_name(op)} at {where}" if where else op_name(op)
+
+
+def op_name(op: Operation) -> str:
+    """The name of an op, also of one whose dialect is not registered."""
+    return op.op_name.data if isinstance(op, UnregisteredOp) else op.name
 
 
 def source_location(op: Operation, part: NameLoc) -> str:
     """Where a framework op is: its name and type, then the lines of source that are known."""
-    lines = [p for p in location_parts(op.location) if isinstance(p, FileLineColLoc)]
-    return ", ".join(map(_format_part, (part, *lines)))
+    return ", ".join(map(_format_part, (part, *_lines_beside(op))))
+
+
+def source_lines(op: Operation, part: NameLoc) -> str:
+    """The lines of source of a framework op alone; empty if none is known."""
+    return ", ".join(map(_format_part, (*lines_within(part), *_lines_beside(op))))
+
+
+def _lines_beside(op: Operation) -> list[FileLineColLoc]:
+    return [p for p in location_parts(op.location) if isinstance(p, FileLineColLoc)]

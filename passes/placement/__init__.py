@@ -40,8 +40,12 @@ def rules_text(rules: Rules | None) -> str:
 
 def read_rules(rules: Rules | None) -> list[Rule]:
     """The rules, in order. Raises PassError with file, line and column for a wrong one."""
-    source = str(rules) if isinstance(rules, Path) else "rules"
-    return parse_rules(rules_text(rules), source)
+    return parse_rules(rules_text(rules), source_of(rules))
+
+
+def source_of(rules: Rules | None) -> str:
+    """What errors call the rules."""
+    return str(rules) if isinstance(rules, Path) else "rules"
 
 
 def _read(path: Path) -> str:

@@ -25,7 +25,12 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.interfaces import as_python
 from ranvier.passes.analysis.dataflow import extents_of, value_bytes
-from ranvier.passes.analysis.locations import framework_name, framework_ops, framework_type
+from ranvier.passes.analysis.locations import (
+    framework_name,
+    framework_ops,
+    framework_type,
+    op_name,
+)
 from ranvier.passes.errors import PassError
 
 ANY = "?"
@@ -97,7 +102,7 @@ class Subject:
             case "framework_op":
                 return tuple(framework_type(part) for part in framework_ops(self.op))
             case "op":
-                return (self.op.name,)
+                return (op_name(self.op),)
             case _:
                 return self._attribute(field.path.removeprefix("attr."))
 

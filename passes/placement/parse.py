@@ -44,7 +44,7 @@ MEANINGS = {
     "FIELD": "name, dtype, shape, … or an attribute",
     "SIDE": "operand[0] or result[0]",
     "OPERATOR": "a comparison",
-    "MEMBER": "in",
+    "MEMBER": "in [...]",
     "INT": "a number",
     "SIGNED": "a number",
     "FLOAT": "a number",
@@ -53,13 +53,13 @@ MEANINGS = {
     "WORD": "a word",
     "_END": "the end of the rule",
     "$END": "the end of the rule",
-    "LPAR": "(",
-    "LSQB": "[",
-    "RSQB": "]",
-    "RPAR": ")",
-    "COMMA": ",",
-    "DOT": ".",
-    "ANY": "?",
+    "LPAR": "'('",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "RPAR": "')'",
+    "COMMA": "','",
+    "DOT": "'.'",
+    "ANY": "'?'",
 }
 """What a user reads of a terminal; keywords read as themselves."""
 
@@ -102,7 +102,16 @@ def _unexpected(error: UnexpectedInput, text: str, source: str) -> str:
         got = "the end"
     wanted = sorted({MEANINGS.get(name, name.lower()) for name in terminals})
     expected = f"; expected {', '.join(wanted)}" if wanted else ""
-    return f"{Place(source, line, column)}: unexpected {got}{expected}"
+    meant = _meant(lines[line - 1], column - 1) if "OPERATOR" in terminals else ""
+    return f"{Place(source, line, column)}: unexpected {got}{expected}{meant}"
+
+
+def _meant(line: str, at: int) -> str:
+    """What to write for a framework's op, where its name stands as if it were one of the IR."""
+    before = re.search(r"[\w.]+(?=\s*$)", line[:at])
+    after = re.match(r":[\w:.]*", line[at:])
+    name = (before[0] if before else "") + (after[0] if after else "")
+    return f'; ops of a framework are chosen by framework_op == "{name}"' if name else ""
 
 
 class _Reader:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+from ranvier.passes.analysis.locations import op_name
 from ranvier.passes.placement.conditions import (
     Comparison,
     Condition,
@@ -61,7 +62,7 @@ class Rule:
                 return None
 
     def matches(self, subject: Subject) -> bool:
-        name = subject.op.name
+        name = op_name(subject.op)
         if self.patterns and not any(pattern.matches(name) for pattern in self.patterns):
             return False
         return self.condition is None or self.condition.holds(subject)

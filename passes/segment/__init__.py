@@ -42,7 +42,7 @@ from ranvier.passes.rewriting.implicit_casts import (
 from ranvier.passes.rewriting.marks import KEEP, PLACEMENT, placement_of, remove_marks
 from ranvier.passes.rewriting.outline import Outliner
 from ranvier.passes.segment.demotion import Thresholds, demoted
-from ranvier.passes.segment.placed_graph import floating_ops, levels_of
+from ranvier.passes.segment.placed_graph import crossing_at, floating_ops, levels_of
 from ranvier.passes.simplify_shapes import merge_equal_casts
 from ranvier.passes.target import HostCosts, Target, set_target, target_of
 
@@ -137,7 +137,9 @@ def plan_segments(
     remove_dead_ops(block)
     plan = Plan(block, host_reasons(block, target))
     plan.settle()
-    while more := demoted(plan.device_segments(), plan.reasons, target, thresholds):
+    while more := demoted(
+        plan.device_segments(), plan.reasons, target, thresholds, plan.crossing_of
+    ):
         plan.reasons |= more
         plan.settle()
     if plan.reasons and fallback == "error":
@@ -201,12 +203,14 @@ class Plan:
     block: Block
     reasons: dict[Operation, Reason]
     levels: dict[Operation, int] = field(default_factory=dict[Operation, int])
+    _crossing: dict[int, int] | None = None
 
     def settle(self) -> None:
         """Take the casts of ours away from host ops, and find the levels."""
         self.reasons = unwind_host_casts(self.block, self.reasons)
         remove_dead_ops(self.block)
         self.levels = levels_of(self.block, self.reasons.keys())
+        self._crossing = None
 
     def segments(self) -> dict[int, list[Operation]]:
         """The ops of each level in order, floating ones left out."""
@@ -219,6 +223,12 @@ class Plan:
 
     def device_segments(self) -> list[list[Operation]]:
         return [ops for level, ops in self.segments().items() if level % 2]
+
+    def crossing_of(self, segment: Sequence[Operation]) -> int:
+        """Bytes that a device segment reads and writes: constants are in it, and cost none."""
+        if self._crossing is None:
+            self._crossing = crossing_at(self.block, self.reasons.keys(), self.levels)
+        return self._crossing.get(self.levels[segment[0]], 0)
 
     def outline(self) -> None:
         """Put each level into a segment, in the order of levels."""

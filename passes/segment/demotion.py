@@ -7,15 +7,14 @@ the target stays, and so does one that is the whole graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import UNKNOWN_LOC
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Operation
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.passes.analysis.dataflow import operands_of, value_bytes
 from ranvier.passes.analysis.locations import framework_ops
 from ranvier.passes.rewriting.implicit_casts import is_implicit
 from ranvier.passes.rewriting.marks import placement_of
@@ -41,14 +40,18 @@ def demoted(
     host: Mapping[Operation, Reason],
     target: Target,
     thresholds: Thresholds,
+    crossing_of: Callable[[Segment], int],
 ) -> dict[Operation, Reason]:
-    """The ops that go to the host next, and why; empty if all segments stay."""
+    """The ops that go to the host next, and why; empty if all segments stay.
+
+    `crossing_of` says how many bytes a segment reads and writes in one execution.
+    """
     if not host:
         return {}
     candidates = [segment for segment in segments if not any(map(is_forced, segment))]
     found = _too_small(candidates, thresholds.minimum_size)
     if not found and thresholds.weigh_transfers:
-        found = _too_costly(candidates, target)
+        found = _too_costly(candidates, target, crossing_of)
     if not found and thresholds.single_fusion_ratio < 1:
         everything = segment_size([op for segment in segments for op in segment] + list(host))
         found = _not_the_largest(segments, candidates, everything, thresholds.single_fusion_ratio)
@@ -67,13 +70,16 @@ def _too_small(segments: Sequence[Segment], minimum: int) -> list[tuple[Segment,
     ]
 
 
-def _too_costly(segments: Sequence[Segment], target: Target) -> list[tuple[Segment, Reason]]:
+def _too_costly(
+    segments: Sequence[Segment], target: Target, crossing_of: Callable[[Segment], int]
+) -> list[tuple[Segment, Reason]]:
     assert isinstance(target, HostCosts)  # `segment` has refused other targets
     found: list[tuple[Segment, Reason]] = []
     for segment in segments:
-        crossing = sum(value_bytes(value.type) for value in boundary(segment))
+        crossing = crossing_of(segment)
         moving = target.transfer_cost(crossing)
-        saved = sum(target.host_cost(op) - target.cost(op) for op in segment)
+        own = [op for op in segment if not is_implicit(op)]
+        saved = sum(target.host_cost(op) - target.cost(op) for op in own)
         if moving > saved:
             text = (
                 f"moving {crossing} bytes in and out takes {moving * 1e6:.1f} us, running on "
@@ -95,15 +101,6 @@ def _not_the_largest(
         f"one segment has {sizes[largest]} of {everything} ops, more than {ratio:g} of them",
     )
     return [(segment, reason) for segment in candidates if segment is not segments[largest]]
-
-
-def boundary(segment: Segment) -> Iterator[SSAValue]:
-    """The values that a segment reads from outside, then its own that are read outside."""
-    members = set(segment)
-    read = (value for op in segment for value in operands_of(op))
-    yield from (value for value in dict.fromkeys(read) if value.owner not in members)
-    for op in segment:
-        yield from (r for r in op.results if any(u.operation not in members for u in r.uses))
 
 
 def is_forced(op: Operation) -> bool:

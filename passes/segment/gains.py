@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdsl.ir import Block, Operation
 
 from ranvier.dialects.diagnostics import Reason
-from ranvier.passes.analysis.locations import framework_ops
+from ranvier.passes.analysis.locations import framework_ops, op_name
 from ranvier.passes.segment import Plan
 from ranvier.passes.segment.levels import crossing_bytes, fewest_levels, segment_counts
 from ranvier.passes.segment.placed_graph import Numbering
@@ -35,7 +35,7 @@ def gains_of(plan: Plan) -> list[Gain]:
     """The gain of fixing each reason alone, most ops first."""
     groups: dict[tuple[str, Reason], list[Operation]] = {}
     for op, reason in plan.reasons.items():
-        groups.setdefault((op.name, reason), []).append(op)
+        groups.setdefault((op_name(op), reason), []).append(op)
     order = sorted(groups.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]
     segments, crossing = measure(plan.block, plan.reasons.keys())
     gains: list[Gain] = []

@@ -88,15 +88,23 @@ def settle_host(graph: PlacedGraph, levels: list[int]) -> None:
 
 
 def crossing_bytes(graph: PlacedGraph, levels: Sequence[int]) -> int:
-    """Bytes that move between the host's memory and the target's in one execution.
+    """Bytes that move between the host's memory and the target's in one execution."""
+    return sum(crossing_by_level(graph, levels).values())
+
+
+def crossing_by_level(graph: PlacedGraph, levels: Sequence[int]) -> dict[int, int]:
+    """The bytes that each device segment reads from outside, and writes for others.
 
     A device value that anyone outside its segment reads is written once; each device segment
     reads each value from outside once.
     """
-    total = 0
+    found: dict[int, int] = {}
     for value in graph.values:
         home = None if value.producer is None else levels[value.producer]
-        reading = {levels[op] for op in value.readers} - {home}
-        written = home is not None and home % 2 == 1 and (value.returned or bool(reading))
-        total += value.size * (written + sum(level % 2 for level in reading))
-    return total
+        moving = {levels[op] for op in value.readers} - {home}
+        if home is not None and (moving or value.returned):
+            moving.add(home)
+        for level in moving:
+            if level % 2:
+                found[level] = found.get(level, 0) + value.size
+    return found

@@ -7,7 +7,7 @@ and a narrow value crosses as f32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from xdsl.ir import Block, Operation, SSAValue
@@ -20,7 +20,7 @@ from ranvier.passes.analysis.dataflow import (
 )
 from ranvier.passes.rewriting.implicit_casts import implicitly_narrow, is_implicit, is_narrowing
 from ranvier.passes.segment.crossing import least_crossing
-from ranvier.passes.segment.levels import PlacedGraph, Value, fewest_levels
+from ranvier.passes.segment.levels import PlacedGraph, Value, crossing_by_level, fewest_levels
 
 
 def floating_ops(block: Block) -> set[Operation]:
@@ -46,6 +46,17 @@ def levels_of(block: Block, on_host: AbstractSet[Operation]) -> dict[Operation, 
             read = (levels[v.owner] for v in op.operands if isinstance(v.owner, Operation))
             levels[op] = max(read, default=0)
     return levels
+
+
+def crossing_at(
+    block: Block, on_host: AbstractSet[Operation], levels: Mapping[Operation, int]
+) -> dict[int, int]:
+    """The bytes that the segment of each device level reads and writes."""
+    numbered = Numbering(block, on_host)
+    chosen = [0] * len(numbered.graph)
+    for op, number in numbered.numbers.items():
+        chosen[number] = levels[op]
+    return crossing_by_level(numbered.graph, chosen)
 
 
 class Numbering:

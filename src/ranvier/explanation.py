@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, NameLoc
@@ -25,6 +25,7 @@ from ranvier.passes.analysis.locations import (
     framework_name,
     framework_ops,
     framework_type,
+    source_lines,
     source_location,
 )
 from ranvier.passes.analysis.operators import (
@@ -35,11 +36,13 @@ from ranvier.passes.analysis.operators import (
     reason_of,
     segments_of,
 )
+from ranvier.passes.partition_pipeline import partition_pipeline
 from ranvier.passes.pipelines import parse_pipeline, placement_pipeline, run_passes
 from ranvier.passes.placement.conditions import quoted
 from ranvier.passes.rewriting.implicit_casts import is_implicit
 from ranvier.passes.segment import SegmentPass
 from ranvier.passes.segment.gains import Gain, gains_of
+from ranvier.passes.target import load_target
 from ranvier.program import Options
 
 
@@ -56,12 +59,16 @@ class Row:
     code: str
     reason: str
     location: str
+    source: str = ""
+    """The lines of source alone."""
     bytes_in: int = 0
     """Bytes that it reads from outside its segment."""
     bytes_out: int = 0
     """Bytes of its results that are read outside its segment."""
     host_ops: str = ""
     """Of an op that is partly on the host, the ops of the IR that are."""
+    core: int | None = None
+    """The NeuronCore of a pipeline of several that the op begins on."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ _NO_BREAKS = {ord("\n"): " ", ord("\r"): " "}
 def explain_module(module: ModuleOp, options: Options) -> Explanation:
     """Place an imported module, in place, and say how and why.
 
-    Raises PassError as compiling does: for wrong rules, and for host ops if they are forbidden.
+    Raises PassError as compiling does: for wrong rules, for cores that the pipeline lacks, and for
+    host ops if they are forbidden.
     """
     text = placement_pipeline(options.target, options.cast_mode, placing=options.placing)
     passes = parse_pipeline(text)
@@ -139,6 +147,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
     assert isinstance(segment, SegmentPass)
     run_passes(module, passes[:legalize])
     known_as = names_in_rules(module)
+    flow = flow_of(module)
     run_passes(module, passes[legalize:at])
     plan = segment.plan(Context(), module)
     gains: list[Gain] = []
@@ -147,6 +156,10 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         plan.outline()
     run_passes(module, passes[at + 1 :])
     table = Table(module, known_as)
+    assert options.cores != "auto"  # `Options.for_module` has counted the weights
+    partition_pipeline(module, load_target(options.target), cores=options.cores)
+    if options.cores > 1:
+        table.add_cores(module)
     return Explanation(
         target=options.target,
         operators=count_operators(module),
@@ -154,7 +167,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         segments=table.segments,
         gains=gains,
         heavy_host_work=heavy_host_work(module),
-        edges=sorted(table.edges),
+        edges=edges_between(list(table.rows), flow),
     )
 
 
@@ -170,17 +183,47 @@ def names_in_rules(module: ModuleOp) -> dict[NameLoc, str]:
     return {part: ", ".join(found) for part, found in names.items()}
 
 
+Flow: TypeAlias = "list[tuple[list[NameLoc], set[int]]]"
+"""Per op, the framework ops that it is and which earlier ops it reads from, by position."""
+
+
+def flow_of(module: ModuleOp) -> Flow:
+    """The graph as the user knows it: later, ops are merged, split and put in another order."""
+    flow: Flow = []
+    numbers: dict[Operation, int] = {}
+    block = main_block(module)
+    if block is not None:
+        constants = constant_ops(block.ops)
+        for op in block.ops:
+            if op not in constants:
+                owners = (v.owner for v in operands_of(op))
+                read = {numbers[o] for o in owners if isinstance(o, Operation) and o in numbers}
+                numbers[op] = len(flow)
+                flow.append((framework_ops(op), read))
+    return flow
+
+
+def edges_between(rows: Sequence[NameLoc], flow: Flow) -> list[tuple[int, int]]:
+    """Pairs of rows. What a fused op consists of is a chain; an op without a row passes on."""
+    numbers = {part: number for number, part in enumerate(rows)}
+    edges: set[tuple[int, int]] = set()
+    makers: list[set[int]] = []
+    for parts, read in flow:
+        made = set[int]().union(*(makers[number] for number in read))
+        for number in (numbers[part] for part in parts if part in numbers):
+            edges.update((maker, number) for maker in made if maker != number)
+            made = {number}
+        makers.append(made)
+    return sorted(edges)
+
+
 class Table:
     """The rows of a segmented module, in the order of its segments."""
 
     def __init__(self, module: ModuleOp, known_as: dict[NameLoc, str]) -> None:
         self.rows: dict[NameLoc, Row] = {}
         self.segments: list[SegmentRow] = []
-        self.edges: set[tuple[int, int]] = set()
         self._known_as = known_as
-        self._numbers: dict[NameLoc, int] = {}
-        self._makers: dict[SSAValue, int] = {}
-        """The row that makes a value, also as it is called in other segments."""
         self._placed: dict[NameLoc, dict[str, bool]] = {}
         """Per framework op, the ops of the IR that it is now, and whether they are on the host."""
         for segment in segments_of(module):
@@ -191,29 +234,13 @@ class Table:
                 row.host_ops = ", ".join(name for name, on_host in placed.items() if on_host)
 
     def _add(self, segment: graph.SegmentOp) -> None:
-        for argument, operand in zip(segment.block.args, segment.inputs, strict=True):
-            if (maker := self._makers.get(operand)) is not None:
-                self._makers[argument] = maker
         named: set[NameLoc] = set()
         live = set(live_ops(segment))
         yielded = set(segment.yielded)
         for op in segment.block.ops:
-            if op is segment.block.last_op:
-                continue
-            if op not in live:
-                self._pass_on(op)
-                continue
-            parts = framework_ops(op)
-            named.update(parts)
-            for part in parts:
+            for part in framework_ops(op) if op in live else ():
+                named.add(part)
                 self._row(op, part, segment, yielded)
-            if parts:
-                self._connect(op, self._numbers[parts[0]])
-            else:
-                self._pass_on(op)
-        for inner, outer in zip(segment.yielded, segment.outputs, strict=True):
-            if (maker := self._makers.get(inner)) is not None:
-                self._makers[outer] = maker
         self.segments.append(
             SegmentRow(
                 segment.label.data,
@@ -224,10 +251,18 @@ class Table:
             )
         )
 
+    def add_cores(self, module: ModuleOp) -> None:
+        """Say of each op on the target which core it begins on, once there are stages."""
+        for stage in module.walk():
+            if isinstance(stage, graph.StageOp):
+                for part in (part for op in stage.block.ops for part in framework_ops(op)):
+                    row = self.rows.get(part)
+                    if row is not None and row.placement == graph.NEURON and row.core is None:
+                        row.core = stage.core.value.data
+
     def _row(
         self, op: Operation, part: NameLoc, segment: graph.SegmentOp, yielded: set[SSAValue]
     ) -> None:
-        self._numbers.setdefault(part, len(self._numbers))
         row = self.rows.get(part)
         if row is None:
             row = self.rows[part] = Row(
@@ -239,6 +274,7 @@ class Table:
                 code="",
                 reason="",
                 location=source_location(op, part),
+                source=source_lines(op, part),
             )
         if segment.on_host and row.placement != graph.HOST:
             reason = reason_of(op)
@@ -248,20 +284,6 @@ class Table:
         self._placed.setdefault(part, {}).setdefault(op.name, segment.on_host)
         row.bytes_in += sum(value_bytes(value.type) for value in foreign(op, segment.block))
         row.bytes_out += sum(value_bytes(r.type) for r in results_behind(op) if r in yielded)
-
-    def _connect(self, op: Operation, number: int) -> None:
-        for operand in operands_of(op):
-            maker = self._makers.get(operand)
-            if maker is not None and maker != number:
-                self.edges.add((maker, number))
-        for result in op.results:
-            self._makers[result] = number
-
-    def _pass_on(self, op: Operation) -> None:
-        """A cast of ours stands for what it reads."""
-        makers = [self._makers[v] for v in op.operands if v in self._makers]
-        for result in op.results if makers else ():
-            self._makers[result] = makers[0]
 
 
 def foreign(op: Operation, block: Block) -> Iterator[SSAValue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from torch_models import classifier
 
 import ranvier
 from ranvier.dialects.diagnostics import Code
+from ranvier.explanation import explain_module
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.registry import import_model
+from ranvier.program import Options
 
 # f32 sums in another order.
 F32 = 1e-5
@@ -63,6 +66,40 @@ def test_torchscript_needs_shapes(make: Any, tmp_path: Path) -> None:
     program = ranvier.compile(path, shapes=SHAPES, fast_math=("none",), fallback="error")
     (actual,) = program.run({"input": x.numpy()}).values()
     assert actual == pytest.approx(model(x).detach().numpy(), abs=F32)
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.det(self.inner(x)) + 1
+
+
+LINE = Layer.forward.__code__.co_firstlineno + 1
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted", "exported", "onnx"])
+def test_every_op_is_told_with_its_line_of_python(kind: str, tmp_path: Path) -> None:
+    """The innermost that is not PyTorch's own. What scripting inlines of `nn` has no other."""
+    model, x, path = Layer().eval(), torch.rand(4, 4), tmp_path / "model"
+    shapes: dict[str, tuple[int, ...]] = {}
+    match kind:
+        case "exported":
+            torch.export.save(exported(model, x), path)
+        case "onnx":
+            torch.onnx.export(model, (x,), path, dynamo=True, verbose=False)
+        case _:
+            make = torch.jit.script if kind == "scripted" else torch.jit.trace
+            (make(model) if kind == "scripted" else make(model, x)).save(path)
+            shapes = {"x": (4, 4)}
+    explanation = explain_module(import_model([path], shapes=shapes), Options())
+    places = {row.framework_op: row.source for row in explanation.ops}
+    assert len(places) == 3
+    if kind == "scripted":
+        assert f"{os.sep}linear.py:" in places.pop("aten::linear")
+    assert set(places.values()) == {f"{__file__}:{LINE}"}
 
 
 class Counts(nn.Module):
