@@ -36,9 +36,10 @@ LOSSES = frozenset(
 )
 """Ops whose operands after the first are labels, which inference does not read."""
 ONE_VISIBLE = frozenset(
-    {"Dropout", "GroupNorm", "InstanceNorm", "L2Normalization", "LRN", "LayerNorm", "Pooling"}
+    "BilinearSampler Dropout GridGenerator GroupNorm InstanceNorm L2Normalization LRN LayerNorm "
+    "Pooling ROIPooling SpatialTransformer".split()
 )
-"""Ops whose outputs after the first are for training only."""
+"""Ops whose outputs after the first are for training only, or nobody's."""
 NEURON_OP = "_neuron_subgraph_op"
 """A compiled subgraph; `compiled` says what is in its node."""
 STATES = {
@@ -50,6 +51,7 @@ STATES = {
 NAMED_OUTPUTS = {
     "RNN": ("output", "state_output", "statecell_output"),
     "BatchNorm": ("output", "mean", "var"),
+    "LeakyReLU": ("output", "mask"),
 }
 
 
@@ -148,6 +150,14 @@ class SymbolGraph:
             else:
                 seen.add(entry.node)
                 stack.append((entry.node, iter(self.nodes[entry.node].inputs)))
+
+
+def visible_outputs(node: SymbolNode, count: int) -> int:
+    """How many of the outputs of a node are listed among its symbol's."""
+    one = node.op in ONE_VISIBLE or node.op in STATES
+    if node.op in ("sort", "topk"):
+        one = node.attrs.get("ret_typ") != "both"
+    return 1 if one else count
 
 
 def output_name(graph: SymbolGraph, entry: Entry) -> str:

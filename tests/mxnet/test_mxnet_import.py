@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mxnet_samples import SAMPLES, Array, Sample, mx
+from mxnet_samples import SAMPLES, Array, S, Sample, a, mx, y
 
 import ranvier
 from ranvier.backend.reference import Executor
@@ -17,6 +17,7 @@ from ranvier.importers.mxnet import import_mxnet, import_symbol, infer_types, ne
 from ranvier.importers.mxnet.params import read_params, write_params
 from ranvier.importers.mxnet.symbol import parse_symbol, print_symbol
 from ranvier.importers.semantics import element_type
+from ranvier.mxnet.symbol import load_json
 
 BY_NAME = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 
@@ -64,6 +65,32 @@ def test_an_op_compiles_to_what_mxnet_computes(sample: Sample) -> None:
 def test_a_symbol_prints_as_mxnet_prints_it(sample: Sample) -> None:
     text = sample.symbol.tojson()
     assert print_symbol(parse_symbol(text)) == text
+
+
+@BY_NAME
+def test_a_symbol_lists_the_internals_that_mxnet_lists(sample: Sample) -> None:
+    symbol = load_json(sample.symbol.tojson())
+    theirs = sample.symbol.get_internals()
+    assert symbol.get_internals().list_outputs() == theirs.list_outputs()
+
+
+OTHERS = {
+    "topk": S.topk(a, k=2),
+    "topk of both": S.topk(a, k=2, ret_typ="both"),
+    "LeakyReLU at random": S.LeakyReLU(a, act_type="rrelu"),
+    "ROIPooling": S.ROIPooling(a, y, pooled_size=(2, 2), spatial_scale=1.0),
+    "SpatialTransformer": S.SpatialTransformer(
+        a, y, target_shape=(4, 4), transform_type="affine", sampler_type="bilinear"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_outputs_that_mxnet_hides_are_hidden(name: str) -> None:
+    symbol = OTHERS[name]
+    mine, theirs = load_json(symbol.tojson()), symbol
+    assert mine.list_outputs() == theirs.list_outputs()
+    assert mine.get_internals().list_outputs() == theirs.get_internals().list_outputs()
 
 
 @pytest.fixture(scope="module")

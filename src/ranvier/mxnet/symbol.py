@@ -18,8 +18,6 @@ from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import check_compiled
 from ranvier.importers.mxnet.params import type_flag
 from ranvier.importers.mxnet.symbol import (
-    ONE_VISIBLE,
-    STATES,
     VARIABLE,
     Entry,
     SymbolGraph,
@@ -27,6 +25,7 @@ from ranvier.importers.mxnet.symbol import (
     output_name,
     parse_symbol,
     print_symbol,
+    visible_outputs,
 )
 from ranvier.mxnet.context import Context
 from ranvier.mxnet.executor import Executor, bound
@@ -96,13 +95,9 @@ class Symbol:
         heads = [
             Entry(index, output)
             for index, node in enumerate(self.graph.nodes)
-            for output in range(self._visible(index, node))
+            for output in range(visible_outputs(node, self.graph.output_count(index)))
         ]
         return Symbol(self.graph.selected(heads))
-
-    def _visible(self, index: int, node: SymbolNode) -> int:
-        hidden = node.op in ONE_VISIBLE or node.op in STATES
-        return 1 if hidden else self.graph.output_count(index)
 
     def get_children(self) -> Symbol | None:
         """The inputs of its outputs' nodes; None for a variable."""
