@@ -245,6 +245,9 @@ class _Reader:
             self.fail(
                 f"a node has 1 to {MAX_OUTPUTS} outputs; 'node_row_ptr' or an input says else"
             )
+        for node, count in zip(graph.nodes, counts, strict=True):
+            if node.is_variable and count > 1:
+                self.fail(f"variable '{node.name}' has one output; {count} are stated or read")
         for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
             if entry.output >= counts[entry.node]:
                 node = graph.nodes[entry.node]
