@@ -24,6 +24,7 @@ from ranvier.importers.mxnet.symbol import (
     parse_symbol,
     print_symbol,
 )
+from ranvier.importers.registry import import_model
 
 X = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).standard_normal((4, 6)).astype(np.float32)
@@ -155,7 +156,7 @@ def test_deeply_nested_json_is_an_error(tmp_path: Path) -> None:
     [
         ({"arg:w": WEIGHT}, SHAPES, "variable 'b' is no parameter and has no shape"),
         (None, {}, "variable 'x/in:0' is no parameter and has no shape"),
-        (None, SHAPES | {"y": (1,)}, "no variable 'y'"),
+        (None, SHAPES | {"y": (1,)}, "no variable 'y' to give a shape to; inputs: x/in:0"),
         ({"arg:w": WEIGHT.T.copy(), "arg:b": BIAS}, SHAPES, "node 'fc' (FullyConnected)"),
         ({"arg:w": WEIGHT.astype(np.int8), "arg:b": BIAS}, SHAPES, "node 'fc' (FullyConnected)"),
     ],
@@ -166,6 +167,59 @@ def test_parameters_and_shapes_that_do_not_fit_are_an_error(
     with pytest.raises(ModelImportError) as error:
         import_mxnet(files(tmp_path, dense(), params), shapes)
     assert text in str(error.value)
+
+
+def reader_of_x(op: str, operands: list[list[int]], **attrs: str) -> dict[str, Any]:
+    """An op that reads `x` through a product, with weight `w`."""
+    nodes = [
+        node("null", "x"),
+        node("null", "w"),
+        node("_mul_scalar", "s", [[0, 0, 0]], scalar="2"),
+    ]
+    return {"nodes": [*nodes, node(op, "first", operands, **attrs)], "heads": [[3, 0, 0]]}
+
+
+BOTH = [[2, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "weight", "text"),
+    [
+        (
+            reader_of_x(
+                "Convolution", BOTH, kernel="(3, 3)", num_filter="8", num_group="2", no_bias="True"
+            ),
+            (8, 3, 3, 3),
+            "its reader 'first' (Convolution) takes --shape x=1x6x224x224",
+        ),
+        (reader_of_x("FullyConnected", BOTH, num_hidden="4", no_bias="True"), (4, 6), "x=1x6"),
+        (reader_of_x("Embedding", BOTH, input_dim="9", output_dim="4"), (9, 4), "x=1x8"),
+        (reader_of_x("batch_dot", BOTH), (2, 3, 4), "give its shape, as in --shape x=1x3x224x224"),
+    ],
+)
+def test_a_missing_shape_is_answered_with_one_that_fits(
+    tmp_path: Path, symbol: Any, weight: tuple[int, ...], text: str
+) -> None:
+    paths = files(tmp_path, symbol, {"arg:w": np.ones(weight, np.float32)})
+    with pytest.raises(ModelImportError) as error:
+        import_mxnet(paths, {})
+    assert text in str(error.value)
+    if (stated := str(error.value).rpartition("takes --shape x=")[2]) and "takes" in text:
+        shape = tuple(int(size) for size in stated.split("x"))
+        import_mxnet(paths, {"x": shape}).verify()
+
+
+def test_a_symbol_alone_asks_for_its_parameters(tmp_path: Path) -> None:
+    path, _ = files(tmp_path, dense())
+    with pytest.raises(ModelImportError, match=r"pass the \.params file with the symbol"):
+        import_mxnet([path], SHAPES)
+
+
+def test_parameters_are_recognised_and_may_stand_first(tmp_path: Path) -> None:
+    path, weights = files(tmp_path, dense())
+    import_model([weights, path], shapes=SHAPES).verify()
+    with pytest.raises(ModelImportError, match=r"one symbol\.json and one \.params file"):
+        import_model([weights], shapes=SHAPES)
 
 
 # -- Files of parameters ----------------------------------------------------------------------
