@@ -17,11 +17,11 @@ from ranvier.backend.reference import Executor
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet import import_mxnet
 from ranvier.importers.mxnet.params import DTYPES, read_params, write_params
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
     Entry,
     SymbolGraph,
     SymbolNode,
-    parse_symbol,
     print_symbol,
 )
 from ranvier.importers.registry import import_model
@@ -220,6 +220,17 @@ def test_parameters_are_recognised_and_may_stand_first(tmp_path: Path) -> None:
     import_model([weights, path], shapes=SHAPES).verify()
     with pytest.raises(ModelImportError, match=r"one symbol\.json and one \.params file"):
         import_model([weights], shapes=SHAPES)
+
+
+def test_batch_norms_of_old_symbols_get_their_statistics() -> None:
+    """Before 0.9 these variables were in no file; MXNet calls them so since."""
+    nodes = [node("null", "x"), node("null", "g"), node("null", "b")]
+    nodes.append(node("BatchNorm", "bn", [[0, 0], [1, 0], [2, 0]], fix_gamma="False"))
+    graph = parse_symbol(json.dumps({"nodes": nodes, "heads": [[3, 0]]}))
+    assert graph.states() == {"bn_moving_mean", "bn_moving_var"}
+    assert [entry.node for entry in graph.nodes[5].inputs] == [0, 1, 2, 3, 4]
+    assert graph.heads == [Entry(5)]
+    assert graph.attrs == {"mxnet_version": ["int", 10901]}
 
 
 # -- Files of parameters ----------------------------------------------------------------------

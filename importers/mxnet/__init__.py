@@ -35,7 +35,8 @@ from ranvier.importers.mxnet import (
 from ranvier.importers.mxnet.advice import shape_advice
 from ranvier.importers.mxnet.importer import Foreign, GraphImporter, types_of
 from ranvier.importers.mxnet.params import DTYPES, read_params
-from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode, parse_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
+from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode
 from ranvier.importers.semantics import element_type
 
 LONGEST_NUMBER = 19

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mxnet_samples import SAMPLES, Array, S, Sample, a, mx, y
+from mxnet_samples import SAMPLES, Array, S, Sample, a, mx, p, r, y
 
 import ranvier
 from ranvier.backend.reference import Executor
 from ranvier.dialects.nn.types import tensor
 from ranvier.importers.mxnet import import_mxnet, import_symbol, infer_types, needed_variables
 from ranvier.importers.mxnet.params import read_params, write_params
-from ranvier.importers.mxnet.symbol import parse_symbol, print_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
+from ranvier.importers.mxnet.symbol import print_symbol
 from ranvier.importers.semantics import element_type
 from ranvier.mxnet.symbol import load_json
 
@@ -146,3 +148,49 @@ def test_types_are_those_that_mxnet_infers(checkpoint: Any) -> None:
         zip(names, (*arguments, *states), strict=True)
     )
     assert [found[head].get_shape() for head in graph.heads] == outputs
+
+
+# -- Old files --------------------------------------------------------------------------------
+
+
+def old_symbol(version: int | None, key: str) -> str:
+    """A network as MXNet wrote it before 0.9, without variables for statistics."""
+
+    def node(op: str, name: str, *inputs: int, **attrs: str) -> dict[str, Any]:
+        return {"op": op, "name": name, "inputs": [[i, 0] for i in inputs], key: attrs}
+
+    nodes = [
+        node("null", "data"),
+        node("null", "c_weight"),
+        node("Convolution", "c", 0, 1, kernel="(3,3)", num_filter="4", no_bias="True"),
+        node("null", "bn_gamma"),
+        node("null", "bn_beta"),
+        node("BatchNorm", "bn", 2, 3, 4, eps="0.001", fix_gamma="False"),
+        node("Flatten", "flat", 5),
+        node("argmax", "most", 6, axis="-1"),
+    ]
+    nodes[1][key] = {"lr_mult": "2.0", "ctx_group": "dev1"}
+    content = {"nodes": nodes, "arg_nodes": [0, 1, 3, 4], "heads": [[7, 0]]}
+    if version is not None:
+        content["attrs"] = {"mxnet_version": ["int", version]}
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("version", "key"), [(None, "param"), (800, "param"), (800, "attr"), (903, "attr")]
+)
+def test_an_old_symbol_is_read_as_mxnet_reads_it(version: int | None, key: str) -> None:
+    text = old_symbol(version, key)
+    mine, theirs = load_json(text), mx.sym.load_json(text)
+    assert mine.tojson() == theirs.tojson()
+    assert mine.list_auxiliary_states() == theirs.list_auxiliary_states()
+    assert load_json(mine.tojson()).tojson() == mine.tojson()
+
+
+def test_an_old_symbol_computes_what_mxnet_computes() -> None:
+    symbol = mx.sym.load_json(old_symbol(None, "param"))
+    arrays = {"data": r(1, 2, 6, 6), "c_weight": r(4, 2, 3, 3), "bn_gamma": p(4), "bn_beta": r(4)}
+    states = {"bn_moving_mean": r(4), "bn_moving_var": p(4)}
+    sample = Sample("old", symbol, arrays | states)
+    (mine,) = load_json(old_symbol(None, "param")).bind(args=arrays, aux_states=states).forward()
+    assert_same([mine.asnumpy()], mxnet_outputs(sample))

@@ -18,7 +18,7 @@ from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.mxnet import needed_variables
 from ranvier.importers.mxnet.parameters import RULES
-from ranvier.importers.mxnet.symbol import parse_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.fallback import training_error
 from ranvier.mxnet.node import OP, SUFFIX

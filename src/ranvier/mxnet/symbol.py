@@ -17,13 +17,13 @@ from ranvier.dialects.nn.types import dtype_of
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import check_compiled
 from ranvier.importers.mxnet.params import type_flag
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
     VARIABLE,
     Entry,
     SymbolGraph,
     SymbolNode,
     output_name,
-    parse_symbol,
     print_symbol,
     visible_outputs,
 )
