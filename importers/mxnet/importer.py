@@ -113,6 +113,11 @@ class GraphImporter:
         if symbol.name in self.builder.inputs:
             return self.builder.inputs[symbol.name]
         if (array := self.params.get(symbol.name)) is None:
+            if self.guess:
+                self.fail(
+                    Code.SHAPE_UNKNOWN,
+                    f"the shape of variable '{symbol.name}' is not given and follows from nothing",
+                )
             self.fail(
                 Code.INPUT_MISSING, f"variable '{symbol.name}' is neither a parameter nor an input"
             )

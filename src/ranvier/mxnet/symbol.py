@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -172,7 +172,7 @@ class Symbol:
     ) -> Types:
         given = dict(zip(self.list_arguments(), args, strict=False))
         found = {
-            name: tuple(int(size) for size in shape)
+            name: checked_shape(name, shape)
             for name, shape in {**given, **shapes}.items()
             if shape is not None
         }
@@ -243,6 +243,16 @@ class Symbol:
     @staticmethod
     def load_json(json_str: str) -> Symbol:
         return load_json(json_str)
+
+
+def checked_shape(name: str, shape: object) -> Shape:
+    """Raises CallerError for what is no tuple of sizes; for MXNet a size of 0 is not known."""
+    sizes = tuple(cast("Sequence[object]", shape)) if isinstance(shape, list | tuple) else (None,)
+    if not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
+        raise CallerError(
+            Code.INPUT_SHAPE, f"the shape of '{name}' is a tuple of numbers from 1 on, got {shape}"
+        )
+    return tuple(map(int, cast("Sequence[int]", sizes)))
 
 
 def type_class(type: Any) -> type[np.generic]:
