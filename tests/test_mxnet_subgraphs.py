@@ -242,21 +242,6 @@ def test_a_compiled_symbol_may_be_compiled_again() -> None:
     )
 
 
-def test_tokens_of_i64_go_to_the_machine() -> None:
-    net = Net()
-    tokens = net.variable("tokens")
-    net.nodes[0].attrs["__dtype__"] = "6"
-    table = net.variable("table", normal(7, 3))
-    rows = net.op("Embedding", "rows", tokens, table, input_dim=7, output_dim=3)
-    symbol = net.symbol(net.op("Activation", "act", rows, act_type="relu"))
-    given = {"tokens": np.array([[0, 6, 9], [1, -2, 3]])}
-    new, args, _ = compile(symbol, net.args, {}, given, **EXACT)
-    assert ops_of(new) == ["_neuron_subgraph_op"]
-    (output,) = new.bind(args={**args, **given}).forward()
-    chosen = net.args["table"].asnumpy()[np.clip(given["tokens"], 0, 6)]
-    np.testing.assert_array_equal(output.asnumpy(), np.maximum(chosen, 0))
-
-
 def test_constants_are_compiled_with_their_readers() -> None:
     net = Net()
     data = net.variable("data")

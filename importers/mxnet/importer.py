@@ -52,13 +52,13 @@ class GraphImporter:
         self.results: dict[int, Sequence[SSAValue]] = {}
 
     def run(self) -> dict[str, SSAValue]:
-        """The outputs by their MXNet names."""
+        """The outputs by their MXNet names. One that is listed twice comes once."""
         needed = self.graph.needed()
         for index, node in enumerate(self.graph.nodes):
             if index in needed and not node.is_variable:
                 self.results[index] = self.import_node(index, node)
         outputs: dict[str, SSAValue] = {}
-        for head in self.graph.heads:
+        for head in dict.fromkeys(self.graph.heads):
             name = output_name(self.graph, head)
             if name in outputs:
                 self.fail(Code.NODE_INVALID, f"two outputs are called '{name}'")
