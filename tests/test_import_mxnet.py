@@ -272,6 +272,14 @@ def test_older_arrays_are_read(tmp_path: Path, head: bytes) -> None:
     assert read_params(tmp_path / "old")["a"].tolist() == [[1, 2, 3]]
 
 
+def test_a_size_beyond_all_memory_beside_a_size_of_zero_is_an_error(tmp_path: Path) -> None:
+    head = struct.pack("<Iii3q", 0xF993FACA, 0, 3, 0, 1 << 61, 1 << 61)
+    data = struct.pack("<QQQ", 0x112, 0, 1) + head + struct.pack("<iii", 1, 0, 0)
+    (tmp_path / "huge").write_bytes(data + struct.pack("<QQ", 1, 1) + b"a")
+    with pytest.raises(ModelImportError, match="array 0 has sizes"):
+        read_params(tmp_path / "huge")
+
+
 def test_every_cut_of_a_file_is_an_error(tmp_path: Path) -> None:
     write_params(tmp_path / "whole", {"arg:b": BIAS})
     data = (tmp_path / "whole").read_bytes()

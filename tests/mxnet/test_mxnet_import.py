@@ -150,6 +150,18 @@ def test_types_are_those_that_mxnet_infers(checkpoint: Any) -> None:
     assert [found[head].get_shape() for head in graph.heads] == outputs
 
 
+def test_arrays_of_numpys_shapes_keep_every_byte(tmp_path: Path) -> None:
+    """With a scalar or an empty array, all of a file has the layout of NumPy's shapes."""
+    mx.npx.set_np()
+    try:
+        arrays = {"a": mx.np.ones(()), "b": mx.np.zeros((0, 3)), "c": mx.np.ones((2, 2))}
+        mx.npx.save(str(tmp_path / "theirs"), arrays)
+    finally:
+        mx.npx.reset_np()
+    write_params(tmp_path / "mine", read_params(tmp_path / "theirs"))
+    assert (tmp_path / "mine").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
 # -- Old files --------------------------------------------------------------------------------
 
 
