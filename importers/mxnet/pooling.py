@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import ceil, prod
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
+from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape
-from ranvier.dialects.nn.types import TensorOp, shape_of
+from ranvier.dialects.nn.types import TensorOp, dtype_of, is_float, shape_of
 from ranvier.importers.mxnet.contraction import as_node, channels_first
 from ranvier.importers.mxnet.node import Node, mx_op
 from ranvier.importers.semantics import AutoPad, Window, automatic_padding
@@ -25,7 +27,31 @@ def import_pooling(node: Node) -> SSAValue:
         window = Window(size, node.ints("kernel"), node.ints("stride", ones), ones)
         pads = node.ints("pad", zeros)
     padding = (*pads, *highs(node, window, pads))
-    return as_node(node, pooled(node, operand, window, padding, pads))
+    result = pooled(node, operand, window, padding, pads)
+    if node.text("pooling_convention", "valid") == "full":
+        result = without_empty(node, result, empty_windows(window, pads))
+    return as_node(node, result)
+
+
+def without_empty(node: Node, result: SSAValue, empty: Array) -> SSAValue:
+    """The result with MXNet's values for windows without elements."""
+    kind, element = node.text("pool_type", "max"), node.element()
+    if not empty.any() or kind not in ("max", "avg") or not is_float(element):
+        return result
+    value = float(np.finfo(dtype_of(element)).min) if kind == "max" else 0
+    fill = node.constant(value, element)
+    return node.build(nn.SelectOp(node.constant(empty), fill, result))
+
+
+def empty_windows(window: Window, pads: Shape) -> Array:
+    """Where a window has no element; the full convention has windows that begin behind the last."""
+    empty: Array = np.zeros((), np.bool_)
+    for size, pad, k, stride in zip(window.size, pads, window.kernel, window.strides, strict=True):
+        count = ceil(max(size + 2 * pad - k, 0) / stride) + 1
+        first = np.arange(count) * stride - pad
+        alone = np.minimum(first + k, size) <= np.maximum(first, 0)
+        empty = empty[..., None] | alone
+    return empty
 
 
 def highs(node: Node, window: Window, pads: Shape) -> Shape:
@@ -53,11 +79,13 @@ def pooled(node: Node, operand: SSAValue, window: Window, padding: Shape, pads: 
         if first_version:  # it pads with zeros
             operand, geometry = with_elements(node, operand, geometry, pads)
         return node.build(nn.MaxPoolOp(operand, result_types=None, **geometry))
-    if kind == "lp":
-        p = node.integer("p_value")
+    p = node.integer("p_value") if kind == "lp" else 0
+    if p == 2:
         return node.build(nn.LpPoolOp(operand, p=p, result_types=None, **geometry))
     counts = node.flag("count_include_pad", True)
-    if kind == "sum":
+    if p > 2:
+        node.unsupported(f"p_value is 1 or 2, got {p}: MXNet sums signed powers")
+    if kind == "sum" or p == 1:  # nor does it take absolute values
         mean = node.build(nn.AvgPoolOp(operand, count_padding=True, result_types=None, **geometry))
         taps = node.constant(prod(window.kernel), node.element())
         return node.build(nn.MulOp(mean, taps))

@@ -213,6 +213,17 @@ for kind in ("max", "avg", "sum"):
             ),
             x=r(2, 3, 8, 9) - 1,
         )  # fmt: skip
+for kind in ("max", "avg"):
+    add(
+        f"Pooling {kind} of empty windows",
+        S.Pooling(a, kernel=(1, 2), stride=(3, 3), pool_type=kind, pooling_convention="full"),
+        x=r(2, 3, 6, 4),
+    )
+add(
+    "Pooling lp of first powers",
+    S.Pooling(a, kernel=(2, 2), pool_type="lp", p_value=1),
+    x=r(2, 3, 6, 4),
+)
 for mode in ("concat", "sum"):
     add(
         f"UpSampling of two, {mode}",
