@@ -36,6 +36,7 @@ _SIGNATURES = {
     b"module": "XLA",
     b"HloModule": "XLA",
     b"{": "MXNET",
+    b"\x12\x01\0\0\0\0\0\0": "MXNET",
     b"\n": "TENSORFLOW",
 }
 

@@ -17,13 +17,14 @@ from ranvier.backend.reference import Executor
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet import import_mxnet
 from ranvier.importers.mxnet.params import DTYPES, read_params, write_params
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
     Entry,
     SymbolGraph,
     SymbolNode,
-    parse_symbol,
     print_symbol,
 )
+from ranvier.importers.registry import import_model
 
 X = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
 WEIGHT = np.random.default_rng(1).standard_normal((4, 6)).astype(np.float32)
@@ -159,7 +160,7 @@ def test_deeply_nested_json_is_an_error(tmp_path: Path) -> None:
     [
         ({"arg:w": WEIGHT}, SHAPES, "variable 'b' is no parameter and has no shape"),
         (None, {}, "variable 'x/in:0' is no parameter and has no shape"),
-        (None, SHAPES | {"y": (1,)}, "no variable 'y'"),
+        (None, SHAPES | {"y": (1,)}, "no variable 'y' to give a shape to; inputs: x/in:0"),
         ({"arg:w": WEIGHT.T.copy(), "arg:b": BIAS}, SHAPES, "node 'fc' (FullyConnected)"),
         ({"arg:w": WEIGHT.astype(np.int8), "arg:b": BIAS}, SHAPES, "node 'fc' (FullyConnected)"),
     ],
@@ -170,6 +171,70 @@ def test_parameters_and_shapes_that_do_not_fit_are_an_error(
     with pytest.raises(ModelImportError) as error:
         import_mxnet(files(tmp_path, dense(), params), shapes)
     assert text in str(error.value)
+
+
+def reader_of_x(op: str, operands: list[list[int]], **attrs: str) -> dict[str, Any]:
+    """An op that reads `x` through a product, with weight `w`."""
+    nodes = [
+        node("null", "x"),
+        node("null", "w"),
+        node("_mul_scalar", "s", [[0, 0, 0]], scalar="2"),
+    ]
+    return {"nodes": [*nodes, node(op, "first", operands, **attrs)], "heads": [[3, 0, 0]]}
+
+
+BOTH = [[2, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "weight", "text"),
+    [
+        (
+            reader_of_x(
+                "Convolution", BOTH, kernel="(3, 3)", num_filter="8", num_group="2", no_bias="True"
+            ),
+            (8, 3, 3, 3),
+            "its reader 'first' (Convolution) takes --shape x=1x6x224x224",
+        ),
+        (reader_of_x("FullyConnected", BOTH, num_hidden="4", no_bias="True"), (4, 6), "x=1x6"),
+        (reader_of_x("Embedding", BOTH, input_dim="9", output_dim="4"), (9, 4), "x=1x8"),
+        (reader_of_x("batch_dot", BOTH), (2, 3, 4), "give its shape, as in --shape x=1x3x224x224"),
+    ],
+)
+def test_a_missing_shape_is_answered_with_one_that_fits(
+    tmp_path: Path, symbol: Any, weight: tuple[int, ...], text: str
+) -> None:
+    paths = files(tmp_path, symbol, {"arg:w": np.ones(weight, np.float32)})
+    with pytest.raises(ModelImportError) as error:
+        import_mxnet(paths, {})
+    assert text in str(error.value)
+    if (stated := str(error.value).rpartition("takes --shape x=")[2]) and "takes" in text:
+        shape = tuple(int(size) for size in stated.split("x"))
+        import_mxnet(paths, {"x": shape}).verify()
+
+
+def test_a_symbol_alone_asks_for_its_parameters(tmp_path: Path) -> None:
+    path, _ = files(tmp_path, dense())
+    with pytest.raises(ModelImportError, match=r"pass the \.params file with the symbol"):
+        import_mxnet([path], SHAPES)
+
+
+def test_parameters_are_recognised_and_may_stand_first(tmp_path: Path) -> None:
+    path, weights = files(tmp_path, dense())
+    import_model([weights, path], shapes=SHAPES).verify()
+    with pytest.raises(ModelImportError, match=r"one symbol\.json and one \.params file"):
+        import_model([weights], shapes=SHAPES)
+
+
+def test_batch_norms_of_old_symbols_get_their_statistics() -> None:
+    """Before 0.9 these variables were in no file; MXNet calls them so since."""
+    nodes = [node("null", "x"), node("null", "g"), node("null", "b")]
+    nodes.append(node("BatchNorm", "bn", [[0, 0], [1, 0], [2, 0]], fix_gamma="False"))
+    graph = parse_symbol(json.dumps({"nodes": nodes, "heads": [[3, 0]]}))
+    assert graph.states() == {"bn_moving_mean", "bn_moving_var"}
+    assert [entry.node for entry in graph.nodes[5].inputs] == [0, 1, 2, 3, 4]
+    assert graph.heads == [Entry(5)]
+    assert graph.attrs == {"mxnet_version": ["int", 10901]}
 
 
 # -- Files of parameters ----------------------------------------------------------------------
@@ -209,6 +274,14 @@ def test_older_arrays_are_read(tmp_path: Path, head: bytes) -> None:
     data = struct.pack("<QQQ", 0x112, 0, 1) + head + struct.pack("<iii3f", 1, 0, 0, 1, 2, 3)
     (tmp_path / "old").write_bytes(data + struct.pack("<QQ", 1, 1) + b"a")
     assert read_params(tmp_path / "old")["a"].tolist() == [[1, 2, 3]]
+
+
+def test_a_size_beyond_all_memory_beside_a_size_of_zero_is_an_error(tmp_path: Path) -> None:
+    head = struct.pack("<Iii3q", 0xF993FACA, 0, 3, 0, 1 << 61, 1 << 61)
+    data = struct.pack("<QQQ", 0x112, 0, 1) + head + struct.pack("<iii", 1, 0, 0)
+    (tmp_path / "huge").write_bytes(data + struct.pack("<QQ", 1, 1) + b"a")
+    with pytest.raises(ModelImportError, match="array 0 has sizes"):
+        read_params(tmp_path / "huge")
 
 
 def test_every_cut_of_a_file_is_an_error(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_arguments_may_stand_in_a_dictionary_of_their_own() -> None:
         ({"excl_node_names": [7]}, "excl_node_names is a list of node names"),
         ({"minimum_segment_size": -1}, "minimum_segment_size is a number from 0 on"),
         ({"compile_args": 3}, "compile_args is a dictionary"),
+        ({"work_dir": 3}, "work_dir is the path of a folder, got 3"),
     ],
 )
 def test_a_wrong_argument_is_an_error(given: dict[str, Any], text: str) -> None:
@@ -97,6 +98,14 @@ def test_parameters_that_do_not_fit_are_errors(edit: Any, text: str, code: Code)
     with pytest.raises(CodedError, match=text) as error:
         compile(symbol, net.args, net.aux, {"data": normal(2, 6)})
     assert error.value.code is code
+
+
+def test_parameters_without_names_are_errors() -> None:
+    net, symbol = perceptron()
+    for kind in ("args", "aux"):
+        with pytest.raises(CodedError, match=f"{kind} is a dictionary of arrays") as error:
+            compile(symbol, **{"args": net.args, kind: [nd.ones(1)]}, inputs={"data": IMAGE})
+        assert error.value.code is Code.OPTION_INVALID
 
 
 @pytest.mark.parametrize(

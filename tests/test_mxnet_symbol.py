@@ -96,13 +96,17 @@ def test_a_variable_states_its_own_type() -> None:
 @pytest.mark.parametrize(
     ("shapes", "text", "code"),
     [
-        ({}, "data", Code.INPUT_MISSING),
+        ({}, "the shape of variable 'data' is not given", Code.SHAPE_UNKNOWN),
+        ({"data": (0, 3, 8, 8)}, "'data' is a tuple of numbers from 1 on", Code.INPUT_SHAPE),
+        ({"data": (-1, 3, 8, 8)}, "'data' is a tuple of numbers from 1 on", Code.INPUT_SHAPE),
+        ({"data": (1.5, 3, 8, 8)}, "'data' is a tuple of numbers from 1 on", Code.INPUT_SHAPE),
+        ({"data": "1x3x8x8"}, "'data' is a tuple of numbers from 1 on", Code.INPUT_SHAPE),
         ({"image": (1, 3, 8, 8)}, "no variable 'image'; variables: data", Code.INPUT_UNKNOWN),
         ({"data": (1, 3)}, "conv/0:0", Code.NODE_INVALID),
     ],
 )
 def test_shapes_that_do_not_follow_are_errors(
-    shapes: dict[str, tuple[int, ...]], text: str, code: Code
+    shapes: dict[str, Any], text: str, code: Code
 ) -> None:
     with pytest.raises(CodedError, match=text) as error:
         convolutions()[1].infer_shape(**shapes)

@@ -196,6 +196,16 @@ def test_a_product_that_may_leave_i32_stays() -> None:
     assert wide(narrowed(lambda x: [nn.MulOp(x, x)], IDS, ranges=[(0, 1 << 16)])) == ["nn.mul"]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "stays"),
+    [({"low": 0.0, "high": 4.0}, []), ({"high": float(1 << 31)}, ["nn.clamp"])],
+)
+def test_a_clamp_of_any_i32_is_narrowed_if_i32_has_its_bounds(
+    bounds: dict[str, float], stays: list[str]
+) -> None:
+    assert wide(narrowed(lambda x: [nn.ClampOp(x, **bounds)], IDS)) == stays
+
+
 def test_casts_from_floats_prove_nothing() -> None:
     def build(x: SSAValue) -> Sequence[Operation]:
         whole = nn.CastOp(x, i64)

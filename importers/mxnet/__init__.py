@@ -7,7 +7,7 @@ only inputs need shapes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,11 @@ from ranvier.importers.mxnet import (
     reduction,
     shape,
 )
+from ranvier.importers.mxnet.advice import shape_advice
 from ranvier.importers.mxnet.importer import Foreign, GraphImporter, types_of
 from ranvier.importers.mxnet.params import DTYPES, read_params
-from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode, parse_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
+from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode
 from ranvier.importers.semantics import element_type
 
 LONGEST_NUMBER = 19
@@ -51,9 +53,6 @@ FAMILIES = (
     shape,
 )
 """Loaded for the handlers that they enter."""
-
-
-NO_PARAMS = "; no .params file is given, which has those of parameters"
 
 
 def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
@@ -81,8 +80,11 @@ def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp
     arrays = {name.removeprefix("arg:").removeprefix("aux:"): a for name, a in params.items()}
     known = {variable.name for variable in graph.nodes if variable.is_variable}
     if unknown := sorted(set(shapes) - known):
+        open_ones = [node.name for node in needed_variables(graph) if node.name not in arrays]
         raise ModelImportError(
-            Code.INPUT_UNKNOWN, f"{path.name}: no variable '{unknown[0]}' to give a shape to"
+            Code.INPUT_UNKNOWN,
+            f"{path.name}: no variable '{unknown[0]}' to give a shape to; inputs: "
+            f"{', '.join(open_ones)}",
         )
     inputs = input_types(graph, arrays, shapes, path.name)
     return import_symbol(
@@ -151,8 +153,14 @@ def input_types(
     A variable may state its own shape and element type (`__shape__`, `__dtype__`). Raises
     ModelImportError for one whose shape nobody knows.
     """
+
+    def advice(name: str) -> str:
+        if not params:
+            return "there are no parameters: pass the .params file with the symbol"
+        return shape_advice(graph, name, params)
+
     return {
-        node.name: _input_type(node, shapes.get(node.name), where, "" if params else NO_PARAMS)
+        node.name: _input_type(node, shapes.get(node.name), where, advice)
         for node in needed_variables(graph)
         if node.name not in params
     }
@@ -184,12 +192,15 @@ def _stated_sizes(node: SymbolNode) -> Shape:
     )
 
 
-def _input_type(node: SymbolNode, given: Shape | None, where: str, hint: str) -> Tensor:
+def _input_type(
+    node: SymbolNode, given: Shape | None, where: str, advice: Callable[[str], str]
+) -> Tensor:
     stated = _stated_sizes(node)
     if given is None and (not stated or min(stated) < 1):
         raise ModelImportError(
             Code.SHAPE_UNKNOWN,
-            f"{where}: variable '{node.name}' is no parameter and has no shape{hint}",
+            f"{where}: variable '{node.name}' is no parameter and has no shape: "
+            f"{advice(node.name)}",
         )
     if given is not None and stated and not _fits(given, stated):
         raise ModelImportError(

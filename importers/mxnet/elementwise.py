@@ -31,7 +31,6 @@ ROWS: dict[str, type[TensorOp]] = {
     "negative": nn.NegOp,
     "reciprocal": nn.ReciprocalOp,
     "relu": nn.ReluOp,
-    "rint": nn.RoundOp,
     "rsqrt": nn.RsqrtOp,
     "sigmoid": nn.SigmoidOp,
     "sign": nn.SignOp,
@@ -220,6 +219,16 @@ def import_square(node: Node) -> SSAValue:
 def import_div_sqrt_dim(node: Node) -> SSAValue:
     root = node.constant(sqrt(node.shape()[-1]), node.element())
     return node.build(nn.DivOp(node.operand(0), root))
+
+
+@mx_op("rint")
+def import_rint(node: Node) -> SSAValue:
+    """The nearest integer; of two, the lower one."""
+    value, element = node.operand(0), node.element()
+    low = node.build(nn.FloorOp(value))
+    rest = node.build(nn.SubOp(value, low))
+    above = node.build(nn.GreaterOp(rest, node.constant(0.5, element)))
+    return node.build(nn.AddOp(low, node.cast(above, element)))
 
 
 @mx_op("logical_not")

@@ -55,13 +55,13 @@ class GraphImporter:
         self.results: dict[int, Sequence[SSAValue]] = {}
 
     def run(self) -> dict[str, SSAValue]:
-        """The outputs by their MXNet names."""
+        """The outputs by their MXNet names. One that is listed twice comes once."""
         needed = self.graph.needed()
         for index, node in enumerate(self.graph.nodes):
             if index in needed and not node.is_variable:
                 self.results[index] = self.import_node(index, node)
         outputs: dict[str, SSAValue] = {}
-        for head in self.graph.heads:
+        for head in dict.fromkeys(self.graph.heads):
             name = output_name(self.graph, head)
             if name in outputs:
                 self.fail(Code.NODE_INVALID, f"two outputs are called '{name}'")
@@ -128,6 +128,11 @@ class GraphImporter:
         if symbol.name in self.builder.inputs:
             return self.builder.inputs[symbol.name]
         if (array := self.params.get(symbol.name)) is None:
+            if self.guess:
+                self.fail(
+                    Code.SHAPE_UNKNOWN,
+                    f"the shape of variable '{symbol.name}' is not given and follows from nothing",
+                )
             self.fail(
                 Code.INPUT_MISSING, f"variable '{symbol.name}' is neither a parameter nor an input"
             )

@@ -79,8 +79,11 @@ def import_one_hot(node: Node) -> SSAValue:
     indices, element = integral(node, node.operand(0)), node.dtype(default="float32")
     on = node.constant(node.number("on_value", 1.0), element)
     off = node.constant(node.number("off_value", 0.0), element)
-    axis = len(shape_of(indices))
-    return node.build(nn.OneHotOp(indices, on, off, axis=axis, depth=node.integer("depth")))
+    axis, depth = len(shape_of(indices)), node.integer("depth")
+    # A negative index is none, as is `depth`; for `nn` it would count from the end.
+    zero, none = (node.constant(value, element_of(indices)) for value in (0, depth))
+    chosen = node.build(nn.SelectOp(node.build(nn.LessOp(indices, zero)), none, indices))
+    return node.build(nn.OneHotOp(chosen, on, off, axis=axis, depth=depth))
 
 
 @mx_op("topk")

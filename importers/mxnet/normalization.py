@@ -92,21 +92,36 @@ def import_l2_normalization(node: Node) -> SSAValue:
 
 # -- Softmax ----------------------------------------------------------------------------------
 
+LOW = -6e4
+"""Its exponential is 0 beside that of any logit, and half floats have it."""
+
 
 def softmax(op: type[TensorOp], *, negative: bool = False) -> Handler:
     def import_softmax(node: Node) -> SSAValue:
         value, axis = node.operand(0), node.axis(default=-1)
-        if node.flag("use_length"):
-            node.unsupported("softmax with lengths")
+        inside = within_length(node, axis) if node.flag("use_length") else None
         if negative:
             value = node.build(nn.NegOp(value))
         temperature = node.number("temperature", 1.0)
         if temperature != 1.0:
             value = node.build(nn.DivOp(value, node.constant(temperature, node.element())))
+        if inside is not None:
+            value = node.build(nn.SelectOp(inside, value, node.constant(LOW, node.element())))
         result = node.build(op(value, axis=axis))
+        if inside is not None:
+            zero = node.constant(0, node.element())
+            result = node.build(nn.SelectOp(inside, result, zero))
         return node.cast(result, node.dtype()) if node.has("dtype") else result
 
     return import_softmax
+
+
+def within_length(node: Node, axis: int) -> SSAValue:
+    """Where elements of an axis stand before the length that the second operand has for them."""
+    lengths, shape = node.operand(1), node.shape()
+    steps = np.arange(shape[axis]).reshape(-1, *(1,) * (len(shape) - 1 - axis))
+    column = node.reshape(lengths, (*shape[:axis], 1, *shape[axis + 1 :]))
+    return node.build(nn.LessOp(node.constant(steps, element_of(lengths)), column))
 
 
 mx_op("softmax")(softmax(nn.SoftmaxOp))

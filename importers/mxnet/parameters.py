@@ -12,7 +12,7 @@ from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.mxnet.contraction import CHANNELS_LAST
 from ranvier.importers.mxnet.node import Attributes
 from ranvier.importers.mxnet.recurrent import layers_of
-from ranvier.importers.mxnet.symbol import STATES, SymbolNode
+from ranvier.importers.mxnet.symbol import STATES, Entry, SymbolNode
 
 Rule = Callable[[Attributes, int, Shape], Shape | None]
 
@@ -23,7 +23,21 @@ def parameter_shape(symbol: SymbolNode, position: int, operand: Shape, where: st
     Raises ModelImportError for a node without the attributes that decide it.
     """
     rule = RULES.get(symbol.op)
-    return None if rule is None else rule(Attributes(symbol, where), position, operand)
+    if rule is None or not has_weights(symbol):
+        return None
+    return rule(Attributes(symbol, where), position, operand)
+
+
+def weight_entries(node: SymbolNode) -> list[Entry]:
+    """What a node reads where weights stand; a recurrent op's states are data."""
+    if node.op not in RULES or not has_weights(node):
+        return []
+    return node.inputs[1 : 2 if node.op == "RNN" else None]
+
+
+def has_weights(node: SymbolNode) -> bool:
+    """Nearest neighbours take several images, bilinear up-sampling one and a weight."""
+    return node.op != "UpSampling" or node.attrs.get("sample_type") == "bilinear"
 
 
 def parameter_dtype(symbol: SymbolNode, operand: np.dtype[Any]) -> np.dtype[Any]:

@@ -66,12 +66,14 @@ def write_params(path: Path, arrays: Mapping[str, Array] | Sequence[Array]) -> N
     """
     names = list(arrays) if isinstance(arrays, Mapping) else []
     values = list(arrays.values()) if isinstance(arrays, Mapping) else arrays
+    # Older versions take rank 0 and size 0 for unknown; a file with such shapes is V3 throughout.
+    magic = V3 if any(array.ndim == 0 or 0 in array.shape for array in values) else V2
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(struct.pack("<QQQ", LIST_MAGIC, 0, len(values)))
             for array in values:
-                stream.write(_head(array))
+                stream.write(_head(array, magic))
                 stream.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             stream.write(struct.pack("<Q", len(names)))
             for name in names:
@@ -92,9 +94,7 @@ def type_flag(dtype: np.dtype[Any]) -> int:
         ) from None
 
 
-def _head(array: Array) -> bytes:
-    # A scalar has rank 0, which older versions take for an absent array.
-    magic = V3 if array.ndim == 0 or 0 in array.shape else V2
+def _head(array: Array, magic: int) -> bytes:
     sizes = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
     place = struct.pack("<iii", CPU, 0, type_flag(array.dtype))
     return struct.pack("<Ii", magic, DENSE) + sizes + place
@@ -168,7 +168,10 @@ class _Reader:
         data = self.take(prod(shape) * dtype.itemsize, f"{what} of {dtype} {list(shape)}")
         if self.at % dtype.itemsize or data.ctypes.data % dtype.itemsize:
             data = data.copy()  # NumPy computes on aligned elements only
-        return data.view(dtype).reshape(shape)
+        try:
+            return data.view(dtype).reshape(shape)
+        except ValueError as error:  # one size is 0, and another one more than NumPy counts
+            self.fail(f"{what} has sizes {list(shape)}: {error}")
 
     def shape(self, magic: int, what: str) -> tuple[int, ...] | None:
         """Sizes; None for an absent array."""

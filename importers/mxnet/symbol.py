@@ -1,7 +1,6 @@
 """MXNet's `symbol.json`: a graph of operators, without MXNet.
 
-A node reads outputs of earlier nodes; a node of op `null` is a variable. Attributes are strings. A
-file is untrusted: what is read from it is checked before anything walks it.
+A node reads outputs of earlier nodes; a node of op `null` is a variable. Attributes are strings.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
-from typing import Any, NoReturn, cast
+from itertools import accumulate
+from typing import Any, cast
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.importers.errors import ModelImportError
@@ -18,11 +17,7 @@ from ranvier.importers.errors import ModelImportError
 VARIABLE = "null"
 INLINE = 10
 """Arrays of at most so many numbers stand on one line."""
-MAX_NESTING = 8
-"""Subgraphs inside subgraphs."""
 MAX_OUTPUTS = 1 << 16
-_ATTRIBUTE_KEYS = ("attrs", "attr", "param")
-"""Where versions of MXNet put a node's attributes."""
 
 
 LOSSES = frozenset(
@@ -36,9 +31,15 @@ LOSSES = frozenset(
 )
 """Ops whose operands after the first are labels, which inference does not read."""
 ONE_VISIBLE = frozenset(
-    {"Dropout", "GroupNorm", "InstanceNorm", "L2Normalization", "LRN", "LayerNorm", "Pooling"}
+    "BilinearSampler Dropout GridGenerator GroupNorm InstanceNorm L2Normalization LRN LayerNorm "
+    "Pooling ROIPooling SpatialTransformer".split()
 )
-"""Ops whose outputs after the first are for training only."""
+"""Ops whose outputs after the first are for training only, or nobody's."""
+TRAINING_OUTPUTS = {
+    **dict.fromkeys(("BatchNorm", "BatchNorm_v1", "GroupNorm", "InstanceNorm", "LayerNorm"), 3),
+    **dict.fromkeys(("Dropout", "L2Normalization", "LRN"), 2),
+}
+"""Outputs of these ops, those for training among them."""
 NEURON_OP = "_neuron_subgraph_op"
 """A compiled subgraph; `compiled` says what is in its node."""
 STATES = {
@@ -50,6 +51,7 @@ STATES = {
 NAMED_OUTPUTS = {
     "RNN": ("output", "state_output", "statecell_output"),
     "BatchNorm": ("output", "mean", "var"),
+    "LeakyReLU": ("output", "mask"),
 }
 
 
@@ -150,6 +152,14 @@ class SymbolGraph:
                 stack.append((entry.node, iter(self.nodes[entry.node].inputs)))
 
 
+def visible_outputs(node: SymbolNode, count: int) -> int:
+    """How many of the outputs of a node are listed among its symbol's."""
+    one = node.op in ONE_VISIBLE or node.op in STATES
+    if node.op in ("sort", "topk"):
+        one = node.attrs.get("ret_typ") != "both"
+    return 1 if one else count
+
+
 def output_name(graph: SymbolGraph, entry: Entry) -> str:
     """MXNet's name of an output: `conv0_output`, `split0_output1`, a variable's own name."""
     node = graph.nodes[entry.node]
@@ -182,116 +192,12 @@ def neuron_output_names(node: SymbolNode) -> Sequence[str]:
     return cast(list[str], names)
 
 
-# -- Reading ----------------------------------------------------------------------------------
-
-
-def parse_symbol(text: str, where: str = "symbol") -> SymbolGraph:
-    """The graph of a `symbol.json`. Raises ModelImportError with `where` and the node."""
-    try:
-        data: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelImportError(Code.FILE_INVALID, f"{where}: no JSON: {error}") from error
-    return _Reader(where).graph(data, MAX_NESTING)
-
-
-class _Reader:
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def fail(self, text: str) -> NoReturn:
-        raise ModelImportError(Code.FILE_INVALID, f"{self.where}: {text}")
-
-    def graph(self, data: object, nesting: int) -> SymbolGraph:
-        if nesting == 0:
-            self.fail(f"subgraphs are nested deeper than {MAX_NESTING}")
-        content = self.mapping(data, "a symbol")
-        nodes = [
-            self.node(index, node, nesting)
-            for index, node in enumerate(self.items(content.get("nodes"), "'nodes'"))
-        ]
-        if not nodes:
-            self.fail("no MXNet symbol: it has no nodes")
-        heads = [
-            self.entry(head, len(nodes), "a head")
-            for head in self.items(content.get("heads"), "'heads'")
-        ]
-        if not heads:
-            self.fail("the symbol has no outputs")
-        row_ptr = [
-            self.number(value, "'node_row_ptr'")
-            for value in self.items(content.get("node_row_ptr", []), "'node_row_ptr'")
-        ]
-        attrs = dict(self.mapping(content.get("attrs", {}), "'attrs'"))
-        graph = SymbolGraph(nodes, heads, row_ptr, attrs)
-        if len(row_ptr) != len(nodes) + 1:
-            graph.row_ptr = output_offsets(graph)
-        self.check_outputs(graph)
-        return graph
-
-    def check_outputs(self, graph: SymbolGraph) -> None:
-        """Each node has some outputs, and those that are read."""
-        counts = [end - start for start, end in pairwise(graph.row_ptr)]
-        if graph.row_ptr[0] != 0 or not all(1 <= count <= MAX_OUTPUTS for count in counts):
-            self.fail(
-                f"a node has 1 to {MAX_OUTPUTS} outputs; 'node_row_ptr' or an input says else"
-            )
-        for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
-            if entry.output >= counts[entry.node]:
-                node = graph.nodes[entry.node]
-                self.fail(
-                    f"output {entry.output} of node '{node.name}' ({node.op}) is read; it has "
-                    f"{counts[entry.node]}"
-                )
-
-    def node(self, index: int, data: object, nesting: int) -> SymbolNode:
-        content = self.mapping(data, f"node {index}")
-        op, name = content.get("op"), content.get("name")
-        if not isinstance(op, str) or not isinstance(name, str):
-            self.fail(f"node {index} has op {op!r} and name {name!r}; both are text")
-        what = f"node '{name}' ({op})"
-        attrs: dict[str, str] = {}
-        for key in _ATTRIBUTE_KEYS:
-            for attribute, value in self.mapping(content.get(key, {}), what).items():
-                if not isinstance(value, str):
-                    self.fail(f"{what}: attribute '{attribute}' is {value!r}, not text")
-                attrs[attribute] = value
-        inputs = [
-            self.entry(entry, index, what)
-            for entry in self.items(content.get("inputs", []), f"inputs of {what}")
-        ]
-        subgraphs = [
-            self.graph(graph, nesting - 1)
-            for graph in self.items(content.get("subgraphs", []), f"subgraphs of {what}")
-        ]
-        return SymbolNode(op, name, inputs, attrs, subgraphs)
-
-    def entry(self, data: object, bound: int, what: str) -> Entry:
-        numbers = [self.number(value, what) for value in self.items(data, what)]
-        if not 1 <= len(numbers) <= 3:
-            self.fail(f"{what}: an input is [node, output, version], got {numbers}")
-        if numbers[0] >= bound:
-            self.fail(f"{what} reads node {numbers[0]}, which is not before it")
-        return Entry(*numbers)
-
-    def number(self, value: object, what: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            self.fail(f"{what}: {value!r} is no index")
-        return value
-
-    def items(self, value: object, what: str) -> Sequence[object]:
-        if not isinstance(value, list):
-            self.fail(f"{what} is no list")
-        return cast(list[object], value)
-
-    def mapping(self, value: object, what: str) -> Mapping[str, object]:
-        if not isinstance(value, dict):
-            self.fail(f"{what} is no object")
-        return cast(dict[str, object], value)
-
-
 def output_offsets(graph: SymbolGraph) -> list[int]:
-    """`node_row_ptr` as far as uses tell: each node has the outputs that something reads."""
-    counts = [len(neuron_output_names(node)) if node.op == NEURON_OP else 1 for node in graph.nodes]
+    """`node_row_ptr` as far as ops and uses tell: a node has the outputs that something reads."""
+    counts = [
+        len(neuron_output_names(node)) if node.op == NEURON_OP else TRAINING_OUTPUTS.get(node.op, 1)
+        for node in graph.nodes
+    ]
     for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
         counts[entry.node] = max(counts[entry.node], entry.output + 1)
     return list(accumulate(counts, initial=0))

@@ -103,6 +103,8 @@ class Narrowing:
         """Whether the op has i64 values, and all of them may be i32."""
         values = [value for value in (*op.operands, *op.results) if element_of(value) == i64]
         fits = [self._interval(value) is not None for value in values]
+        if isinstance(op, nn.ClampOp) and not bounds_fit(op):
+            return False
         return bool(values) and all(fits) and isinstance(op, NARROWED)
 
     def _narrow(self, op: TensorOp) -> None:
@@ -264,6 +266,12 @@ def clamped(op: TensorOp, operands: list[Interval]) -> Interval:
     return int(min(max(low, bottom), top)), int(min(max(high, bottom), top))
 
 
+def bounds_fit(op: nn.ClampOp) -> bool:
+    """Whether a clamp has no bound that i32 lacks."""
+    bounds = [bound for name in ("low", "high") if (bound := op.get(name)) is not None]
+    return all(I32[0] <= bound <= I32[1] for bound in bounds)
+
+
 def remaining(op: TensorOp, operands: list[Interval]) -> Interval:
     """Of the divisor's sign and smaller than it."""
     _, (low, high) = operands
@@ -349,9 +357,5 @@ COMPARISONS = (
     nn.GreaterOp,
     nn.GreaterEqualOp,
 )
-ALWAYS_WIDE = (nn.ClampOp,)  # by its bounds
-NARROWED: tuple[type[Operation], ...] = (
-    *COMPARISONS,
-    *(kind for kind in RULES if kind not in ALWAYS_WIDE),
-)
+NARROWED: tuple[type[Operation], ...] = (*COMPARISONS, *RULES)
 """Ops that exist on i32: what they give is i32 then, where it was i64."""

@@ -14,7 +14,7 @@ from mxnet_samples import Array, S
 import ranvier
 from ranvier.dialects.nn.types import tensor
 from ranvier.importers.mxnet import import_symbol
-from ranvier.importers.mxnet.symbol import parse_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.semantics import element_type
 
 OP = "_neuron_subgraph_op"

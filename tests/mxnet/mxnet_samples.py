@@ -55,6 +55,7 @@ UNARY = (
 POSITIVE = "arccos arcsin sqrt rsqrt log reciprocal"
 for name in UNARY.split():
     add(name, getattr(S, name)(a), x=r(2, 3, 4))
+add("rint of halves", S.rint(a), x=f([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, -0.4, 8388609]))
 for name in POSITIVE.split():
     add(name, getattr(S, name)(a), x=p(2, 3, 4) * f(0.8))
 BINARY = (
@@ -202,6 +203,34 @@ for kind in ("max", "avg", "sum", "lp"):
         S.Pooling(a, global_pool=True, pool_type=kind, kernel=(1, 1), p_value=2),
         x=r(2, 3, 5, 6),
     )
+for kind in ("max", "avg", "sum"):
+    for convention in ("valid", "full"):
+        add(
+            f"Pooling_v1 {kind} {convention}",
+            S.Pooling_v1(
+                *(a,), kernel=(3, 2), stride=(2, 3), pad=(1, 1),
+                pool_type=kind, pooling_convention=convention,
+            ),
+            x=r(2, 3, 8, 9) - 1,
+        )  # fmt: skip
+for kind in ("max", "avg"):
+    add(
+        f"Pooling {kind} of empty windows",
+        S.Pooling(a, kernel=(1, 2), stride=(3, 3), pool_type=kind, pooling_convention="full"),
+        x=r(2, 3, 6, 4),
+    )
+add(
+    "Pooling lp of first powers",
+    S.Pooling(a, kernel=(2, 2), pool_type="lp", p_value=1),
+    x=r(2, 3, 6, 4),
+)
+for mode in ("concat", "sum"):
+    add(
+        f"UpSampling of two, {mode}",
+        S.UpSampling(a, y, scale=2, sample_type="nearest", num_args=2, multi_input_mode=mode),
+        x=r(1, 2, 4, 3),
+        y=r(1, 2, 8, 6),
+    )
 add("UpSampling nearest", S.UpSampling(a, scale=3, sample_type="nearest"), x=r(2, 3, 4, 5))
 add(
     "UpSampling bilinear",
@@ -231,6 +260,13 @@ add("LRN", S.LRN(a, nsize=3), x=r(2, 5, 3, 3))
 for mode in ("instance", "channel", "spatial"):
     add(f"L2Normalization {mode}", S.L2Normalization(a, mode=mode), x=r(2, 3, 4, 5))
 add("softmax", S.softmax(a, axis=1, temperature=2.0), x=r(2, 3, 4))
+lengths = np.array([[4, 1, 0], [2, 3, 4]], np.int32)
+add(
+    "softmax of lengths",
+    S.softmax(a, S.var("lengths", dtype="int32"), use_length=True),
+    x=r(2, 3, 4),
+    lengths=lengths,
+)
 add("log_softmax", S.log_softmax(a), x=r(2, 3, 4))
 add("softmin", S.softmin(a), x=r(2, 3, 4))
 add("SoftmaxActivation", S.SoftmaxActivation(a), x=r(3, 4))
@@ -327,6 +363,7 @@ add("take wrapped", S.take(a, i, axis=1, mode="wrap"), x=r(5, 3), i=f([0, 4, -1]
 add("Embedding", S.Embedding(i, w, input_dim=10, output_dim=4), i=f([[1, 9], [3, 0]]), w=r(10, 4))
 add("pick", S.pick(a, i, axis=1), x=r(3, 4), i=f([0, 3, 1]))
 add("gather_nd", S.gather_nd(a, i), x=r(3, 4, 2), i=f([[0, 2, 1], [1, 3, 0]]))
+add("one_hot of negatives", S.one_hot(i, depth=3, off_value=-1), i=f([-1, 0, 3, -4]))
 add("one_hot", S.one_hot(i, depth=5), i=f([0, 4, 2]))
 for kind in ("value", "indices", "both"):
     add(f"topk {kind}", S.topk(a, k=3, ret_typ=kind), x=r(4, 9))

@@ -138,6 +138,20 @@ def test_weights_may_come_and_change_after_the_bind(caplog: pytest.LogCaptureFix
         assert compilations() == 0
 
 
+def test_weights_that_numpy_shares_may_be_written() -> None:
+    """MXNet does not count these writes."""
+    shared = RANDOM.standard_normal((40, 30)).astype(np.float32)
+    written = shared[:]  # MXNet makes only the array itself read-only
+    symbol = S.FullyConnected(S.var("data"), S.var("w"), num_hidden=40, no_bias=True)
+    arrays = {"data": mx.nd.ones((2, 30)), "w": mx.nd.from_numpy(shared, zero_copy=True)}
+    executor = symbol.bind(mx.cpu(), arrays)
+    for factor in (1, 2):
+        written *= factor
+        (output,) = executor.forward()
+        # Products with bf16: 30 terms of about 1, each to 8 bits.
+        np.testing.assert_allclose(output.asnumpy()[0], shared.sum(1), rtol=0.02, atol=0.1)
+
+
 def test_training_is_refused() -> None:
     executor = network().simple_bind(mx.cpu(), **SHAPES)
     with pytest.raises(CallerError, match="training is not supported"):

@@ -197,6 +197,7 @@ def test_a_compiled_symbol_is_mxnets_and_runs_there(name: str, tmp_path: Path) -
     assert real.is_symbol(symbol)
     mx.model.save_checkpoint(str(tmp_path / "net"), 0, symbol, args, aux)
     symbol, args, aux = mx.model.load_checkpoint(str(tmp_path / "net"), 0)
+    assert symbol.list_outputs() == net.symbol.list_outputs()
     arrays = {name: mx.nd.array(array) for name, array in net.inputs.items()}
     executor = symbol.bind(mx.neuron(0), {**args, **arrays}, aux_states=aux)
     outputs = [output.asnumpy() for output in executor.forward(is_train=False)]

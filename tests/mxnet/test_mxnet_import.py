@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mxnet_samples import SAMPLES, Array, Sample, mx
+from mxnet_samples import SAMPLES, Array, S, Sample, a, mx, p, r, y
 
 import ranvier
 from ranvier.backend.reference import Executor
 from ranvier.dialects.nn.types import tensor
 from ranvier.importers.mxnet import import_mxnet, import_symbol, infer_types, needed_variables
 from ranvier.importers.mxnet.params import read_params, write_params
-from ranvier.importers.mxnet.symbol import parse_symbol, print_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
+from ranvier.importers.mxnet.symbol import print_symbol
 from ranvier.importers.semantics import element_type
+from ranvier.mxnet.symbol import load_json
 
 BY_NAME = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 
@@ -64,6 +67,32 @@ def test_an_op_compiles_to_what_mxnet_computes(sample: Sample) -> None:
 def test_a_symbol_prints_as_mxnet_prints_it(sample: Sample) -> None:
     text = sample.symbol.tojson()
     assert print_symbol(parse_symbol(text)) == text
+
+
+@BY_NAME
+def test_a_symbol_lists_the_internals_that_mxnet_lists(sample: Sample) -> None:
+    symbol = load_json(sample.symbol.tojson())
+    theirs = sample.symbol.get_internals()
+    assert symbol.get_internals().list_outputs() == theirs.list_outputs()
+
+
+OTHERS = {
+    "topk": S.topk(a, k=2),
+    "topk of both": S.topk(a, k=2, ret_typ="both"),
+    "LeakyReLU at random": S.LeakyReLU(a, act_type="rrelu"),
+    "ROIPooling": S.ROIPooling(a, y, pooled_size=(2, 2), spatial_scale=1.0),
+    "SpatialTransformer": S.SpatialTransformer(
+        a, y, target_shape=(4, 4), transform_type="affine", sampler_type="bilinear"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_outputs_that_mxnet_hides_are_hidden(name: str) -> None:
+    symbol = OTHERS[name]
+    mine, theirs = load_json(symbol.tojson()), symbol
+    assert mine.list_outputs() == theirs.list_outputs()
+    assert mine.get_internals().list_outputs() == theirs.get_internals().list_outputs()
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +148,61 @@ def test_types_are_those_that_mxnet_infers(checkpoint: Any) -> None:
         zip(names, (*arguments, *states), strict=True)
     )
     assert [found[head].get_shape() for head in graph.heads] == outputs
+
+
+def test_arrays_of_numpys_shapes_keep_every_byte(tmp_path: Path) -> None:
+    """With a scalar or an empty array, all of a file has the layout of NumPy's shapes."""
+    mx.npx.set_np()
+    try:
+        arrays = {"a": mx.np.ones(()), "b": mx.np.zeros((0, 3)), "c": mx.np.ones((2, 2))}
+        mx.npx.save(str(tmp_path / "theirs"), arrays)
+    finally:
+        mx.npx.reset_np()
+    write_params(tmp_path / "mine", read_params(tmp_path / "theirs"))
+    assert (tmp_path / "mine").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+# -- Old files --------------------------------------------------------------------------------
+
+
+def old_symbol(version: int | None, key: str) -> str:
+    """A network as MXNet wrote it before 0.9, without variables for statistics."""
+
+    def node(op: str, name: str, *inputs: int, **attrs: str) -> dict[str, Any]:
+        return {"op": op, "name": name, "inputs": [[i, 0] for i in inputs], key: attrs}
+
+    nodes = [
+        node("null", "data"),
+        node("null", "c_weight"),
+        node("Convolution", "c", 0, 1, kernel="(3,3)", num_filter="4", no_bias="True"),
+        node("null", "bn_gamma"),
+        node("null", "bn_beta"),
+        node("BatchNorm", "bn", 2, 3, 4, eps="0.001", fix_gamma="False"),
+        node("Flatten", "flat", 5),
+        node("argmax", "most", 6, axis="-1"),
+    ]
+    nodes[1][key] = {"lr_mult": "2.0", "ctx_group": "dev1"}
+    content = {"nodes": nodes, "arg_nodes": [0, 1, 3, 4], "heads": [[7, 0]]}
+    if version is not None:
+        content["attrs"] = {"mxnet_version": ["int", version]}
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("version", "key"), [(None, "param"), (800, "param"), (800, "attr"), (903, "attr")]
+)
+def test_an_old_symbol_is_read_as_mxnet_reads_it(version: int | None, key: str) -> None:
+    text = old_symbol(version, key)
+    mine, theirs = load_json(text), mx.sym.load_json(text)
+    assert mine.tojson() == theirs.tojson()
+    assert mine.list_auxiliary_states() == theirs.list_auxiliary_states()
+    assert load_json(mine.tojson()).tojson() == mine.tojson()
+
+
+def test_an_old_symbol_computes_what_mxnet_computes() -> None:
+    symbol = mx.sym.load_json(old_symbol(None, "param"))
+    arrays = {"data": r(1, 2, 6, 6), "c_weight": r(4, 2, 3, 3), "bn_gamma": p(4), "bn_beta": r(4)}
+    states = {"bn_moving_mean": r(4), "bn_moving_var": p(4)}
+    sample = Sample("old", symbol, arrays | states)
+    (mine,) = load_json(old_symbol(None, "param")).bind(args=arrays, aux_states=states).forward()
+    assert_same([mine.asnumpy()], mxnet_outputs(sample))

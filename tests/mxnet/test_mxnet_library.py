@@ -304,3 +304,30 @@ def test_a_defect_of_the_symbol_is_found_before_mxnet_sees_it(
     (tmp_path / "net-symbol.json").write_text(json.dumps(content))
     with pytest.raises(ModelImportError, match=r"net-symbol\.json"):
         mx.sym.load(str(tmp_path / "net-symbol.json"))
+
+
+def an_op_beside(content: dict[str, Any]) -> int:
+    """Put a dropout after the compiled node; its index."""
+    content["nodes"].append(
+        {"op": "Dropout", "name": "kept", "inputs": [[len(content["nodes"]) - 1, 0, 0]]}
+    )
+    return len(content["nodes"]) - 1
+
+
+def test_outputs_that_an_op_of_mxnet_lacks_are_refused(content: dict[str, Any]) -> None:
+    """MXNet would read memory behind the op's outputs."""
+    del content["node_row_ptr"]
+    index = an_op_beside(content)
+    content["heads"] = [[index, 0, 0]]
+    mx.sym.load_json(json.dumps(content))
+    content["heads"] = [[index, 4, 0]]
+    with pytest.raises(ModelImportError, match=r"output 4 of node 'kept' \(Dropout\) is read"):
+        mx.sym.load_json(json.dumps(content))
+
+
+def test_a_variable_has_one_output(content: dict[str, Any]) -> None:
+    """MXNet ends the process."""
+    del content["node_row_ptr"]
+    content["heads"] = [[0, 1, 0]]
+    with pytest.raises(ModelImportError, match="has one output; 2 are stated or read"):
+        mx.sym.load_json(json.dumps(content))

@@ -15,12 +15,12 @@ import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
 from ranvier.importers.mxnet.params import DTYPES
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
     Entry,
     SymbolGraph,
     SymbolNode,
     output_offsets,
-    parse_symbol,
 )
 from ranvier.mxnet.binding import OFF, ON, SWITCH, Shapes, attach, set_backend, unchecked_load_json
 from ranvier.mxnet.deferring import deferred_graph

@@ -18,7 +18,8 @@ from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.importers.mxnet import needed_variables
 from ranvier.importers.mxnet.parameters import RULES
-from ranvier.importers.mxnet.symbol import parse_symbol
+from ranvier.importers.mxnet.reading import parse_symbol
+from ranvier.importers.mxnet.symbol import SymbolNode, neuron_output_names
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.fallback import training_error
 from ranvier.mxnet.node import OP, SUFFIX
@@ -60,6 +61,7 @@ def attach() -> Any:
         module.load, module.load_json = checked_load, checked_load_json
     _extend_binding(mx)
     _extend_writing(mx)
+    _extend_naming(mx)
     _guard_inference(mx)
     return mx
 
@@ -137,6 +139,32 @@ def _extend_writing(mx: Any) -> None:
             save(self, fname, remove_amp_cast)
 
     symbol_class.tojson, symbol_class.save = extended_tojson, extended_save
+
+
+def _extend_naming(mx: Any) -> None:
+    """Outputs of compiled nodes have their names in the original model."""
+    symbol_class = mx.symbol.Symbol
+    list_outputs = symbol_class.list_outputs
+
+    @wraps(list_outputs)
+    def extended(self: Any) -> Any:
+        names = list_outputs(self)
+        if not any(name.startswith(OP) for name in names):
+            return names
+        attributes = self.attr_dict()
+        return [_original_name(name, attributes) for name in names]
+
+    symbol_class.list_outputs = extended
+
+
+def _original_name(name: str, attributes: Mapping[str, Mapping[str, str]]) -> str:
+    """MXNet calls output 1 of a node `<node>_output1`, and its only one `<node>_output`."""
+    node, separator, number = name.rpartition("_output")
+    attrs = attributes.get(node, {})
+    if not separator or "output_names" not in attrs:
+        return name
+    names = neuron_output_names(SymbolNode(OP, node, attrs=dict(attrs)))
+    return names[int(number or 0)]
 
 
 def _guard_inference(mx: Any) -> None:

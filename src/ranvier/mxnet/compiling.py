@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -48,12 +48,24 @@ def compile(
         from ranvier.mxnet.gluon import compile_block
 
         return compile_block(obj, inputs, compile_args)
-    args, aux = dict(args or {}), dict(aux or {})
+    args, aux = by_name(args, "args"), by_name(aux, "aux")
     symbol = light_symbol(obj)
     model = model_of(symbol, args, aux, inputs)
     compiled = Compiler(model, arguments).run()
     log_counts(model, compiled)
     return result(obj, symbol, args, aux, compiled)
+
+
+def by_name(arrays: object, kind: str) -> dict[str, Any]:
+    """The parameters of a kind. Raises CallerError for what is no mapping."""
+    if arrays is None:
+        return {}
+    if not isinstance(arrays, Mapping):
+        raise CallerError(
+            Code.OPTION_INVALID,
+            f"{kind} is a dictionary of arrays by name, got {type(arrays).__name__}",
+        )
+    return dict(cast("Mapping[str, Any]", arrays))
 
 
 def light_symbol(obj: Any) -> Symbol:

@@ -21,11 +21,11 @@ from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import binary_name, check_compiled, interface_of
 from ranvier.importers.mxnet.params import type_flag
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
     NEURON_OP,
     SymbolGraph,
     SymbolNode,
-    parse_symbol,
     print_symbol,
 )
 

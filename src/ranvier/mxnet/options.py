@@ -70,13 +70,12 @@ def compile_args_of(given: Mapping[str, Any]) -> CompileArgs:
             "of the compiler such as '--neuroncore-pipeline-cores'",
         )
     options = options_of(arguments_of(given), "compile_args")
-    work_dir = given.get("work_dir")
     return CompileArgs(
         options,
         frozenset(_names(given, "excl_node_names")),
         frozenset(_names(given, "force_incl_node_names")),
         _number(given, "minimum_segment_size", max(DEFAULT_MINIMUM, options.minimum_size)),
-        None if work_dir is None else Path(os.fspath(work_dir)),
+        _folder(given.get("work_dir")),
         bool(_number(given, "op_by_op_compiler_retry", 0)),
     )
 
@@ -123,6 +122,12 @@ def _names(given: Mapping[str, Any], key: str) -> Collection[str]:
     ):
         raise CallerError(Code.OPTION_INVALID, f"{key} is a list of node names, got {names!r}")
     return cast("Collection[str]", names)
+
+
+def _folder(given: object) -> Path | None:
+    if given is None or isinstance(given, str | os.PathLike):
+        return None if given is None else Path(cast("str | os.PathLike[str]", given))
+    raise CallerError(Code.OPTION_INVALID, f"work_dir is the path of a folder, got {given!r}")
 
 
 def _number(given: Mapping[str, Any], key: str, default: int) -> int:

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ranvier.backend.shared_library import NoLibrary
-from ranvier.importers.mxnet.symbol import SymbolGraph, print_symbol
+from ranvier.dialects.diagnostics import Code
+from ranvier.importers.errors import ModelImportError
+from ranvier.importers.mxnet.symbol import (
+    MAX_OUTPUTS,
+    NEURON_OP,
+    VARIABLE,
+    Entry,
+    SymbolGraph,
+    SymbolNode,
+    print_symbol,
+)
 from ranvier.mxnet import fallback, neuron_op
 from ranvier.mxnet.compat import import_mxnet
 from ranvier.mxnet.library import built
@@ -78,7 +88,41 @@ def for_mxnet(symbol_json: str, where: str = "symbol") -> str:
     """
     if OP not in symbol_json:
         return symbol_json
-    return adapted(checked(symbol_json, where))
+    graph = checked(symbol_json, where)
+    load_library()
+    check_outputs(graph, where)
+    return adapted(graph)
+
+
+def check_outputs(graph: SymbolGraph, where: str) -> None:
+    """Raises ModelImportError where an output is read that MXNet's op does not have.
+
+    MXNet does not look: it reads memory that is nobody's, and may end the process.
+    """
+    read: dict[int, int] = {}
+    for entry in (*graph.heads, *(entry for node in graph.nodes for entry in node.inputs)):
+        read[entry.node] = max(read.get(entry.node, 0), entry.output)
+    for index, output in read.items():
+        node = graph.nodes[index]
+        if output and node.op not in (VARIABLE, NEURON_OP) and output >= outputs_of(node):
+            raise ModelImportError(
+                Code.FILE_INVALID,
+                f"{where}: output {output} of node '{node.name}' ({node.op}) is read; it has "
+                f"{outputs_of(node)}",
+            )
+
+
+def outputs_of(node: SymbolNode) -> int:
+    """How many outputs MXNet gives a node; all that are read, if it does not take the node."""
+    mx = import_mxnet()
+    variables = [SymbolNode(VARIABLE, f"operand{i}") for i in range(len(node.inputs))]
+    alone = SymbolNode(node.op, node.name, [Entry(i) for i in range(len(variables))], node.attrs)
+    text = print_symbol(SymbolGraph([*variables, alone], [Entry(len(variables))]))
+    load_json = getattr(mx.symbol.load_json, "__wrapped__", mx.symbol.load_json)
+    try:
+        return len(load_json(text).get_internals().list_outputs()) - len(variables)
+    except mx.MXNetError:  # loading the whole raises it, and says more
+        return MAX_OUTPUTS
 
 
 def adapted(graph: SymbolGraph) -> str:

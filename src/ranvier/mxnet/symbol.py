@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,16 +17,15 @@ from ranvier.dialects.nn.types import dtype_of
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.mxnet.compiled import check_compiled
 from ranvier.importers.mxnet.params import type_flag
+from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import (
-    ONE_VISIBLE,
-    STATES,
     VARIABLE,
     Entry,
     SymbolGraph,
     SymbolNode,
     output_name,
-    parse_symbol,
     print_symbol,
+    visible_outputs,
 )
 from ranvier.mxnet.context import Context
 from ranvier.mxnet.executor import Executor, bound
@@ -96,13 +95,9 @@ class Symbol:
         heads = [
             Entry(index, output)
             for index, node in enumerate(self.graph.nodes)
-            for output in range(self._visible(index, node))
+            for output in range(visible_outputs(node, self.graph.output_count(index)))
         ]
         return Symbol(self.graph.selected(heads))
-
-    def _visible(self, index: int, node: SymbolNode) -> int:
-        hidden = node.op in ONE_VISIBLE or node.op in STATES
-        return 1 if hidden else self.graph.output_count(index)
 
     def get_children(self) -> Symbol | None:
         """The inputs of its outputs' nodes; None for a variable."""
@@ -177,7 +172,7 @@ class Symbol:
     ) -> Types:
         given = dict(zip(self.list_arguments(), args, strict=False))
         found = {
-            name: tuple(int(size) for size in shape)
+            name: checked_shape(name, shape)
             for name, shape in {**given, **shapes}.items()
             if shape is not None
         }
@@ -248,6 +243,16 @@ class Symbol:
     @staticmethod
     def load_json(json_str: str) -> Symbol:
         return load_json(json_str)
+
+
+def checked_shape(name: str, shape: object) -> Shape:
+    """Raises CallerError for what is no tuple of sizes; for MXNet a size of 0 is not known."""
+    sizes = tuple(cast("Sequence[object]", shape)) if isinstance(shape, list | tuple) else (None,)
+    if not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
+        raise CallerError(
+            Code.INPUT_SHAPE, f"the shape of '{name}' is a tuple of numbers from 1 on, got {shape}"
+        )
+    return tuple(map(int, cast("Sequence[int]", sizes)))
 
 
 def type_class(type: Any) -> type[np.generic]:
