@@ -28,6 +28,7 @@ from ranvier.passes.analysis.operators import (
 )
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.program import Options, Shapes
+from ranvier.tensorflow.lists import place_lists
 from ranvier.tensorflow.options import Placement
 from ranvier.tensorflow.partition import Kind, nodes_in_loop
 
@@ -68,11 +69,23 @@ def place(
     for name, missing in importer.refused.items():
         if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
             placed.keep(name, Reason(missing.code, missing.reason))
-    for name, node in model.flat.nodes.items():
-        if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
-            placed.keep(name, reason)
+    keep_as_asked(model, placed, placement)
     place_loops(importer, placed, placement)
+    place_lists(importer, placed)
     return placed
+
+
+def keep_as_asked(model: Model, placed: Placed, placement: Placement) -> None:
+    """The caller may keep what the machine runs, and by name what others absorbed."""
+    absorbed = {
+        name
+        for name in placement.no_fuse_ops & placed.kinds.keys() - placed.constants.keys()
+        if placed.kinds[name] is Kind.FREE and model.flat.nodes[name].op != "Const"
+    }
+    for name, node in model.flat.nodes.items():
+        if placed.kinds[name] is Kind.DEVICE or name in absorbed:
+            if (reason := placement.why_host(node)) is not None:
+                placed.keep(name, reason)
 
 
 def place_loops(importer: GraphImporter, placed: Placed, placement: Placement) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.dialects.nn.types import dtype_of
@@ -57,6 +58,10 @@ def model_of_subgraph(flat: FlatGraph, subgraph: Subgraph, placed: Placed) -> Mo
     names: dict[Tensor, str] = {}
     own = FlatGraph(flat.place, functions=flat.functions)
     for tensor in subgraph.inputs:
+        if tensor not in placed.types:
+            raise CallerError(
+                Code.MODEL_UNSUPPORTED, f"it reads '{tensor}', which is no tensor of nn"
+            )
         name = tensor.node if tensor.position == 0 else f"{tensor.node}/_{tensor.position}"
         while name in subgraph.members or name in own.nodes:
             name += "/_"
