@@ -6,10 +6,11 @@ must keep its samples apart: then any cut of the batch gives the same results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
@@ -17,7 +18,7 @@ from xdsl.ir import Operation, SSAValue
 from ranvier.backend.reference import main_of
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.dialects.interfaces import ConstantSource, ints
+from ranvier.dialects.interfaces import Array, ConstantSource, ints
 from ranvier.dialects.nn.contraction import ContractionOp
 from ranvier.dialects.nn.elementwise import BinaryOp, UnaryOp
 from ranvier.dialects.nn.pooling import PoolOp
@@ -47,6 +48,14 @@ class Batches:
     model: Model
     small: Placed
     large: Placed
+
+    def fixed(self) -> Mapping[str, Array]:
+        """The values that are the same under both batches."""
+        return {
+            name: value
+            for name, value in self.small.constants.items()
+            if np.array_equal(value, self.large.constants.get(name))
+        }
 
     def axes_of(self, subgraph: Subgraph) -> tuple[list[int], list[int]]:
         """Batch axes of a subgraph's inputs and outputs. Raises CallerError if samples mix."""

@@ -43,7 +43,7 @@ def place_lists(importer: GraphImporter, placed: Placed) -> None:
 
 def readers_of_lists(importer: GraphImporter, placed: Placed) -> Mapping[str, list[str]]:
     """Nodes that read a list of tensors, by the node that makes it."""
-    divider = Divider(importer.flat, placed.kinds, placed.constants)
+    divider = Divider(importer.flat, placed.kinds, placed.constants, ())
     values = importer.root.values
     found: dict[str, list[str]] = {}
     for name in importer.flat.nodes:

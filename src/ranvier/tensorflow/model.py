@@ -21,9 +21,8 @@ from ranvier.tensorflow.functions import (
     trace_function,
 )
 from ranvier.tensorflow.options import Placement
-from ranvier.tensorflow.report import LOG
+from ranvier.tensorflow.report import LOG, NO_WORK
 
-NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
 ENOUGH = 0.5
 
 

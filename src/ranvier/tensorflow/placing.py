@@ -18,6 +18,7 @@ from ranvier.importers.builder import named
 from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model
+from ranvier.importers.tensorflow.node import described
 from ranvier.passes.analysis.operators import (
     code_of,
     framework_name,
@@ -68,7 +69,8 @@ def place(
     run_passes(importer, model, options, placed)
     for name, missing in importer.refused.items():
         if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
-            placed.keep(name, Reason(missing.code, missing.reason))
+            why = missing.why(described(model.flat.nodes[name]))
+            placed.keep(name, Reason(missing.code, why))
     keep_as_asked(model, placed, placement)
     place_loops(importer, placed, placement)
     place_lists(importer, placed)

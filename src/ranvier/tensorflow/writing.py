@@ -41,7 +41,8 @@ def new_meta_graph(
     graph = GraphDef()
     graph.versions.CopyFrom(meta.graph_def.versions)
     both = {name for name in kept if name in added and not is_shared(added[name])}
-    taken = {name for name in both if added[name].op == "IdentityN"}  # outputs keep their names
+    own = new.signature_def[key]  # its inputs and outputs keep their names
+    taken = both & {tensor_named(i.name).node for side in sides(own) for i in side.values()}
     graph.node.extend(renamed(node, both - taken, NEW) for node in added.values())
     for name, node in kept.items():
         if name not in added or name in both:
@@ -50,10 +51,14 @@ def new_meta_graph(
     new.graph_def.CopyFrom(graph)
     for name, other in new.signature_def.items():
         if name not in (key, INIT_SIGNATURE):
-            for info in other.outputs.values():
+            for info in (info for side in sides(other) for info in side.values()):
                 info.name = rename_input(info.name, taken, ORIGINAL)
     drop_what_is_missing(new)
     return new
+
+
+def sides(signature: Message) -> tuple[Mapping[str, Message], Mapping[str, Message]]:
+    return signature.inputs, signature.outputs
 
 
 def is_shared(node: Message) -> bool:
@@ -96,7 +101,7 @@ def needed_nodes(meta: Message, key: str, added: Mapping[str, Message]) -> dict[
     ]
     if others and meta.collection_def:
         return by_name  # collections name nodes of all kinds
-    ends = [side[n].name for s in others for side in (s.inputs, s.outputs) for n in sorted(side)]
+    ends = [side[name].name for s in others for side in sides(s) for name in sorted(side)]
     ends += [asset.tensor_info.name for asset in meta.asset_file_def]
     if others or any("HashTable" in node.op for node in added.values()):
         ends += init_ops(meta)
