@@ -195,7 +195,7 @@ class GraphImporter:
 
     def _handled(self, node: Node) -> Value | Sequence[Value]:
         if node.op_type in ("Placeholder", "PlaceholderV2"):
-            node.fail(Code.INPUT_UNKNOWN, "nothing feeds it a tensor that nn has")
+            node.fail(Code.INPUT_UNKNOWN, "it is not fed, or its elements are such as nn lacks")
         if (handler := HANDLERS.get(node.op_type)) is None:
             raise NotInNn
         return handler(node)

@@ -51,7 +51,8 @@ def read_saved_model(folder: Path) -> Source:
         (p for name in ("pb", "pbtxt") if (p := folder / f"saved_model.{name}").exists()), None
     )
     if path is None:
-        raise ModelImportError(Code.FILE_MISSING, f"{folder}: a folder without saved_model.pb")
+        what = "a folder without saved_model.pb" if folder.is_dir() else "no folder"
+        raise ModelImportError(Code.FILE_MISSING, f"{folder}: {what}")
     data = read_bytes(path)
     model = parsed(SavedModel(), data, f"{folder.name}/{path.name}", "SavedModel")
     source = Source(folder, model, sha256(data).hexdigest())

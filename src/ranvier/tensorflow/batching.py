@@ -33,7 +33,7 @@ from ranvier.passes.analysis.locations import describe
 from ranvier.program import Shapes
 from ranvier.tensorflow.batch import BATCH, NO_BATCH
 from ranvier.tensorflow.partition import Subgraph
-from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.placed import Placed
 from ranvier.tensorflow.subgraph import model_of_subgraph
 
 ALONG_AXIS = (ArgOp, CumulativeOp, nn.SoftmaxOp, nn.LogSoftmaxOp, nn.HardmaxOp, nn.TopKOp)
@@ -54,7 +54,7 @@ class Batches:
         return {
             name: value
             for name, value in self.small.constants.items()
-            if np.array_equal(value, self.large.constants.get(name))
+            if name in self.large.constants and np.array_equal(value, self.large.constants[name])
         }
 
     def axes_of(self, subgraph: Subgraph) -> tuple[list[int], list[int]]:

@@ -25,13 +25,15 @@ from ranvier.program import Shapes
 from ranvier.tensorflow.batching import batches_of
 from ranvier.tensorflow.options import Compilation, Placement
 from ranvier.tensorflow.partition import Divider, Division, Kind, Subgraph
-from ranvier.tensorflow.placing import Placed, TypesOf, place
+from ranvier.tensorflow.placed import Placed
+from ranvier.tensorflow.placing import TypesOf, place
 from ranvier.tensorflow.subgraph import (
     CompiledSubgraph,
     compile_subgraph,
     constant,
     model_of_subgraph,
     neuron_node,
+    placeholder,
 )
 
 LOG = logging.getLogger("ranvier")
@@ -152,7 +154,7 @@ class Converter:
     ) -> list[Message]:
         """Placeholders, native nodes, NeuronOps, and an IdentityN per output node."""
         flat = self.model.flat
-        inputs = [info.tensor.node for info in self.model.inputs.values()]
+        inputs = {info.tensor.node: info for info in self.model.inputs.values()}
         ends = [name for name, end in self.ends.items() if end.node not in inputs]
         made = {self.ends[name].node for name in ends if not self._is_itself(name, division)}
         ends = [name for name in ends if self.ends[name].node in made]
@@ -161,9 +163,9 @@ class Converter:
             for tensor, position in subgraph.outputs.items():
                 refs.made[tensor] = f"{compiled.name}:{position}"
         nodes = [
-            flat.nodes[name]
-            for name in dict.fromkeys(inputs)
-            if name in flat.nodes and name not in division.native
+            flat.nodes.get(name) or placeholder(name, info.dtype, info.shape)
+            for name, info in inputs.items()
+            if name not in division.native
         ]
         for name in division.native:
             new = refs.renamed.get(name, name)

@@ -7,15 +7,12 @@ even if nothing is left of it to compute.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ranvier.dialects.diagnostics import Reason
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.values import TensorList
 from ranvier.tensorflow.partition import Divider, Kind
-
-if TYPE_CHECKING:
-    from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.placed import Placed
 
 
 def place_lists(importer: GraphImporter, placed: Placed) -> None:

@@ -7,12 +7,10 @@ they leave on the host stays in TensorFlow, with their reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from xdsl.ir import Operation, SSAValue
 
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.builder import named
 from ranvier.importers.tensorflow.graph import Tensor
@@ -32,24 +30,10 @@ from ranvier.program import Options, Shapes
 from ranvier.tensorflow.lists import place_lists
 from ranvier.tensorflow.options import Placement
 from ranvier.tensorflow.partition import Kind, nodes_in_loop
+from ranvier.tensorflow.placed import Placed
 
 TypesOf = Callable[[Model, Shapes], Mapping[Tensor, TensorType]]
 """What TensorFlow infers of a graph's results under some shapes of its inputs."""
-
-
-@dataclass
-class Placed:
-    """Kinds of nodes, reasons for those on the host, and what the model fixes."""
-
-    kinds: dict[str, Kind]
-    reasons: dict[str, Reason] = field(default_factory=dict[str, Reason])
-    constants: dict[str, Array] = field(default_factory=dict[str, Array])
-    types: dict[Tensor, TensorType] = field(default_factory=dict[Tensor, TensorType])
-    """Of the results that have a place in `nn`."""
-
-    def keep(self, name: str, reason: Reason) -> None:
-        self.kinds[name] = Kind.HOST
-        self.reasons[name] = reason
 
 
 def place(

@@ -26,7 +26,7 @@ from ranvier.passes.analysis.operators import HostOp
 from ranvier.program import compile_module
 from ranvier.tensorflow.options import Compilation
 from ranvier.tensorflow.partition import Subgraph
-from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.placed import Placed
 
 SMALL_CONSTANT = 1024
 """Bytes. The graph in a NeuronOp keeps the values of constants up to this size."""
@@ -95,11 +95,11 @@ def copy_of(node: Message, names: Mapping[Tensor, str]) -> Message:
     return copy
 
 
-def placeholder(name: str, code: int, shape: Sequence[int]) -> Message:
+def placeholder(name: str, code: int, shape: Sequence[int] | None) -> Message:
     node = NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].type = code
-    node.attr["shape"].shape.SetInParent()
-    for size in shape:
+    node.attr["shape"].shape.unknown_rank = shape is None
+    for size in shape or ():
         node.attr["shape"].shape.dim.add(size=size)
     return node
 
