@@ -28,6 +28,8 @@ from ranvier.importers.tensorflow.saved_model import (
     tag_sets,
 )
 from ranvier.program import Shapes
+from ranvier.tensorflow.binding import inspect_core_binding as inspect_core_binding
+from ranvier.tensorflow.binding import set_core_binding as set_core_binding
 from ranvier.tensorflow.convert import Converter
 from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.inference import types_of
