@@ -1,7 +1,8 @@
 """Say on which group of cores each subgraph of a compiled SavedModel starts.
 
 The group stands in the fifth place of a `NeuronOp`'s `model_config`, as the first Neuron
-integration has it. The machine here has the cores that a program asks for, so it runs alike in any group.
+integration has it. The machine here has the cores that a program asks for, so it runs alike in any
+group.
 """
 
 from __future__ import annotations
