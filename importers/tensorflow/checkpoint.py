@@ -49,7 +49,7 @@ class Checkpoint:
             else:
                 entry = BundleEntryProto()
                 entry.ParseFromString(value)
-                self._entries[key.decode()] = entry
+                self._entries[key.decode(errors="replace")] = entry  # slices have binary keys
         if self._header.endianness:
             raise VerifyException("a checkpoint of a big-endian machine is not readable")
 

@@ -6,6 +6,7 @@ Which key of the checkpoint a variable has, the graph's own restore op says: it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,9 +25,15 @@ from ranvier.importers.tensorflow.checkpoint import Checkpoint
 from ranvier.importers.tensorflow.graph import attribute
 from ranvier.importers.tensorflow.inline import VARIABLES, Inliner, Place, Scope
 from ranvier.importers.tensorflow.protos import GraphDef, Message, SavedModel
+from ranvier.importers.tensorflow.tensors import REF
 
 SERVE, DEFAULT_SIGNATURE = "serve", "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"
+TYPE_NAMES: Sequence[str] = (
+    "INVALID FLOAT DOUBLE INT32 UINT8 INT16 INT8 STRING COMPLEX64 INT64 BOOL QINT8 QUINT8 QINT32 "
+    "BFLOAT16 QINT16 QUINT16 UINT16 COMPLEX128 HALF RESOURCE VARIANT UINT32 UINT64"
+).split()
+"""Names of a `DataType`, by its number."""
 
 
 @dataclass
@@ -72,14 +79,22 @@ def parsed(message: Message, data: bytes, place: str, kind: str) -> Message:
     """A message from its bytes or from its text. Raises ModelImportError."""
     try:
         if place.endswith(".pbtxt"):
-            return text_format.Parse(data.decode(), message, allow_unknown_field=True)
+            text = re.sub(r"(?<=: )DT_\w+", number_of_type, data.decode())
+            return text_format.Parse(text, message, allow_unknown_field=True)
         message.ParseFromString(data)
-    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (DecodeError, ValueError, text_format.ParseError) as error:
         raise ModelImportError(
             Code.FILE_INVALID,
             f"{place}: no {kind}, or a damaged one: {len(data)} bytes do not parse",
         ) from error
     return message
+
+
+def number_of_type(name: re.Match[str]) -> str:
+    """A `DataType` as our schema has it, where text has its name."""
+    word = name[0].removeprefix("DT_")
+    number = TYPE_NAMES.index(word.removesuffix("_REF")) + REF * word.endswith("_REF")
+    return str(number)
 
 
 def read_graph(path: Path) -> tuple[Message, str]:

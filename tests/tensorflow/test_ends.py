@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import weights
+from google.protobuf import text_format
+from small_models import weights, write_tf1
+from tensorflow.core.protobuf import saved_model_pb2
 
 import ranvier.tensorflow as tfn
+from ranvier.dialects.diagnostics import CodedError
 
 v1 = tf.compat.v1
 RNG = np.random.default_rng(11)
@@ -120,6 +123,59 @@ def test_an_output_that_stays_is_the_compiled_one_where_signatures_share_it(tmp_
     assert "NeuronOp" in op_types(loaded["a"].graph)
     assert "NeuronOp" not in op_types(loaded["b"].graph)
     close(loaded["a"](x=x)["y"], loaded["b"](x=x)["y"])
+
+
+def test_a_default_stays_where_nothing_is_fed(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder_with_default(tf.ones([2, 8]), [None, 8], "x")
+        y = tf.nn.relu(x @ SQUARE) + 1.0
+        v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
+    tfn.saved_model.compile(tmp_path / "m", tmp_path / "new", batch_size=2)
+    with tfn.predictor.from_saved_model(tmp_path / "new") as predict:
+        assert "NeuronOp" in op_types(predict.graph)
+        for x, given in ((normal(2, 8), True), (np.ones((2, 8), np.float32), False)):
+            found = predict({"x": x} if given else {})["y"]
+            close(found, np.maximum(x @ SQUARE, 0) + 1)
+
+
+def test_a_compiled_model_is_compiled_again(tmp_path: Path) -> None:
+    arrays = write_tf1(tmp_path / "0", signatures=2)
+    for number, key in enumerate(("serving_default", "hidden", "serving_default")):
+        tfn.saved_model.compile(
+            tmp_path / str(number),
+            tmp_path / str(number + 1),
+            batch_size=4,
+            signature_def_key=key,
+        )
+    loaded = tf.saved_model.load(str(tmp_path / "3")).signatures
+    for key, name in (("serving_default", "y"), ("hidden", "h")):
+        assert "NeuronOp" in op_types(loaded[key].graph)
+        close(loaded[key](x=tf.constant(arrays["x"]))[name], arrays[name])
+
+
+def test_a_model_in_text_is_read(tmp_path: Path) -> None:
+    arrays = write_tf1(tmp_path / "m")
+    path = tmp_path / "m" / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    path.with_suffix(".pbtxt").write_text(text_format.MessageToString(model))
+    path.unlink()
+    tfn.saved_model.compile(tmp_path / "m", tmp_path / "new", batch_size=4)
+    loaded = tf.saved_model.load(str(tmp_path / "new")).signatures["serving_default"]
+    assert "NeuronOp" in op_types(loaded.graph)
+    close(loaded(x=tf.constant(arrays["x"]))["y"], arrays["y"])
+
+
+def test_a_variable_in_slices_is_named(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [2, 8], "x")
+        halves = v1.fixed_size_partitioner(2)
+        with v1.variable_scope("layer", partitioner=halves, use_resource=False):
+            y = tf.matmul(x, v1.get_variable("matrix", [8, 8]))
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
+    with pytest.raises(CodedError, match="'layer/matrix' is stored in slices"):
+        tfn.saved_model.compile(tmp_path / "m", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_shapes_that_are_known_do_not_tie_nodes_together(tmp_path: Path) -> None:

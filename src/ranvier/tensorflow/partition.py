@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ranvier.dialects.interfaces import Array
-from ranvier.importers.tensorflow.flatten import PLACEHOLDERS, FlatGraph
+from ranvier.importers.tensorflow.flatten import PLACEHOLDERS, WITH_DEFAULT, FlatGraph
 from ranvier.importers.tensorflow.graph import Nodes, Tensor
 from ranvier.importers.tensorflow.loops import Loop, loops_of
 from ranvier.importers.tensorflow.protos import Message
@@ -108,8 +108,9 @@ class Divider:
         return [found[level] for level in sorted(found)]
 
     def _is_fed(self, node: Message) -> bool:
-        """Whether a node is a placeholder; other nodes that callers may feed compute as well."""
-        return self.kinds[node.name] is Kind.INPUT and node.op in PLACEHOLDERS
+        """Whether a node is a mere placeholder; others that callers may feed compute as well."""
+        mere = node.op in PLACEHOLDERS and node.op != WITH_DEFAULT
+        return self.kinds[node.name] is Kind.INPUT and mere
 
     def _demand(self, division: Division) -> None:
         """Find who reads what, from the outputs of the graph."""

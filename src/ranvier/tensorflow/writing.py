@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,17 +42,20 @@ def new_meta_graph(
     graph.versions.CopyFrom(meta.graph_def.versions)
     both = {name for name in kept if name in added and not is_shared(added[name])}
     own = new.signature_def[key]  # its inputs and outputs keep their names
-    taken = both & {tensor_named(i.name).node for side in sides(own) for i in side.values()}
-    graph.node.extend(renamed(node, both - taken, NEW) for node in added.values())
+    ends = {tensor_named(info.name).node for side in sides(own) for info in side.values()}
+    known = {*kept, *added}
+    taken = {name: free_name(name + ORIGINAL, known) for name in both & ends}
+    moved = {name: free_name(name + NEW, known) for name in both - ends}
+    graph.node.extend(renamed(node, moved) for node in added.values())
     for name, node in kept.items():
         if name not in added or name in both:
-            graph.node.add().CopyFrom(renamed(node, taken, ORIGINAL))
+            graph.node.add().CopyFrom(renamed(node, taken))
     add_library(graph, meta.graph_def.library, functions)
     new.graph_def.CopyFrom(graph)
     for name, other in new.signature_def.items():
         if name not in (key, INIT_SIGNATURE):
             for info in (info for side in sides(other) for info in side.values()):
-                info.name = rename_input(info.name, taken, ORIGINAL)
+                info.name = rename_input(info.name, taken)
     drop_what_is_missing(new)
     return new
 
@@ -124,22 +127,27 @@ def reached(by_name: Mapping[str, Message], ends: Iterable[str]) -> dict[str, Me
     return found
 
 
-def renamed(node: Message, taken: set[str], end: str) -> Message:
-    """A node among others whose names are taken and get another end."""
+def free_name(name: str, known: Collection[str]) -> str:
+    while name in known:
+        name += "_"
+    return name
+
+
+def renamed(node: Message, names: Mapping[str, str]) -> Message:
+    """A node among others that get new names."""
     copy = type(node)()
     copy.CopyFrom(node)
-    if node.name in taken:
-        copy.name = node.name + end
-    inputs = [rename_input(text, taken, end) for text in node.input]
+    copy.name = names.get(node.name, node.name)
+    inputs = [rename_input(text, names) for text in node.input]
     del copy.input[:]
     copy.input.extend(inputs)
     return copy
 
 
-def rename_input(text: str, taken: set[str], end: str) -> str:
+def rename_input(text: str, names: Mapping[str, str]) -> str:
     control = "^" if text.startswith("^") else ""
     name, separator, index = text.removeprefix("^").partition(":")
-    return f"{control}{name}{end if name in taken else ''}{separator}{index}"
+    return f"{control}{names.get(name, name)}{separator}{index}"
 
 
 def add_library(graph: Message, original: Message, functions: Mapping[str, Message]) -> None:
