@@ -183,7 +183,7 @@ class SavedVariables:
                 Code.WEIGHT_MISSING, f"nothing restores variable '{name}', so it has no value"
             )
         try:
-            return self.checkpoint.array(key)
+            return part_of(self.checkpoint.array(key[0]), key[1])
         except VerifyException as error:
             self.source.fail(Code.WEIGHT_INVALID, f"variable '{name}': {error}")
 
@@ -195,14 +195,14 @@ class SavedVariables:
             self.source.fail(Code.WEIGHT_MISSING, str(error))
 
     @cached_property
-    def keys(self) -> Mapping[str, str]:
-        """Checkpoint keys by the names of variable nodes."""
+    def keys(self) -> Mapping[str, tuple[str, str]]:
+        """Checkpoint keys, and which part of those tensors, by the names of variable nodes."""
         graph, restore = self.meta.graph_def, self.meta.saver_def.restore_op_name
         inliner = Inliner(graph, self.source.name)
         name = restore.partition(":")[0]
         if name not in inliner.root.nodes.by_name:
             return {}
-        keys: dict[str, str] = {}
+        keys: dict[str, tuple[str, str]] = {}
         start = inliner.root.nodes.node(name)
         for scope, node in inliner.effects(inliner.root, [start]):
             if node.op in ("AssignVariableOp", "Assign"):
@@ -214,17 +214,30 @@ class SavedVariables:
         return keys
 
 
-def restored_key(inliner: Inliner, value: Place) -> str | None:
-    """The checkpoint key of a value that a checkpoint gives, or None."""
+def restored_key(inliner: Inliner, value: Place) -> tuple[str, str] | None:
+    """The checkpoint key of a value that a checkpoint gives, and which part, or None."""
     while value.node.op == "Identity":
         value = inliner.inputs(value.scope, value.node)[0]
     if value.node.op != "RestoreV2":
         return None
-    names = listed_strings(inliner, value.scope, value.node)
-    return names[value.position] if value.position < len(names) else None
+    names, parts = (listed_strings(inliner, value.scope, value.node, place) for place in (1, 2))
+    if value.position >= len(names):
+        return None
+    return names[value.position], parts[value.position] if value.position < len(parts) else ""
 
 
-def listed_strings(inliner: Inliner, scope: Scope, node: Message) -> list[str]:
-    """The keys that a `RestoreV2` reads."""
-    names = inliner.inputs(scope, node)[1].node
+def listed_strings(inliner: Inliner, scope: Scope, node: Message, position: int) -> list[str]:
+    """The keys, or the parts, that a `RestoreV2` reads."""
+    names = inliner.inputs(scope, node)[position].node
     return [text.decode(errors="replace") for text in attribute(names, "value").tensor.string_val]
+
+
+def part_of(array: Array, part: str) -> Array:
+    """The part of a tensor such as `8 6 0,4:-`: its shape, then a start and a length, or all."""
+    extents = part.rpartition(" ")[2].split(":") if part else []
+    places: list[slice] = []
+    for extent in extents:
+        start, _, length = extent.partition(",")
+        whole = extent == "-"
+        places.append(slice(None) if whole else slice(int(start), int(start) + int(length)))
+    return array[tuple(places)]

@@ -18,7 +18,6 @@ from small_models import weights, write_tf1
 from tensorflow.core.protobuf import saved_model_pb2
 
 import ranvier.tensorflow as tfn
-from ranvier.dialects.diagnostics import CodedError
 
 v1 = tf.compat.v1
 RNG = np.random.default_rng(11)
@@ -165,17 +164,24 @@ def test_a_model_in_text_is_read(tmp_path: Path) -> None:
     close(loaded(x=tf.constant(arrays["x"]))["y"], arrays["y"])
 
 
-def test_a_variable_in_slices_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("axis", "shape"), [(0, (8, 6)), (1, (3, 200)), (0, (9000, 2))])
+def test_a_variable_in_slices_is_put_together(
+    axis: int, shape: tuple[int, int], tmp_path: Path
+) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
-        x = v1.placeholder(tf.float32, [2, 8], "x")
-        halves = v1.fixed_size_partitioner(2)
-        with v1.variable_scope("layer", partitioner=halves, use_resource=False):
-            y = tf.matmul(x, v1.get_variable("matrix", [8, 8]))
+        x = v1.placeholder(tf.float32, [2, shape[0]], "x")
+        parts = v1.fixed_size_partitioner(2, axis)
+        with v1.variable_scope("layer", partitioner=parts, use_resource=False):
+            matrix = v1.get_variable("matrix", shape)
+        y = tf.nn.relu(tf.matmul(x, matrix)) + 1.0
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
-    with pytest.raises(CodedError, match="'layer/matrix' is stored in slices"):
-        tfn.saved_model.compile(tmp_path / "m", tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+        operand = normal(2, shape[0])
+        wanted = session.run(y, {x: operand})
+    tfn.saved_model.compile(tmp_path / "m", tmp_path / "new")
+    with tfn.predictor.from_saved_model(tmp_path / "new") as predict:
+        assert "NeuronOp" in op_types(predict.graph)
+        close(predict({"x": operand})["y"], wanted)
 
 
 def test_shapes_that_are_known_do_not_tie_nodes_together(tmp_path: Path) -> None:
