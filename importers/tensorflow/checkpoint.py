@@ -56,18 +56,23 @@ class Checkpoint:
             raise VerifyException("a checkpoint of a big-endian machine is not readable")
 
     def array(self, key: str) -> Array:
-        """A tensor, mapped or put together. Raises VerifyException if the files do not hold it."""
+        """A tensor, mapped or put together.
+
+        Raises VerifyException if the files do not hold it, ValueError if its slices do not fit.
+        """
         entry = self._entry(key.encode(), key)
         if not entry.slices:
             return self._stored(entry, key)
-        whole = np.empty(static_shape(entry.shape) or (), dtype_of_code(entry.dtype))
-        for part in entry.slices:
-            extents = [(extent.start, extent.length or WHOLE) for extent in part.extent]
-            stored = self._stored(self._entry(slice_key(key, extents), key), key)
-            place = tuple(slice(s, None if n == WHOLE else s + n) for s, n in extents)
-            if whole[place].shape != stored.shape:
-                raise VerifyException(f"a slice of '{key}' has the shape {stored.shape}")
-            whole[place] = stored
+        parts = [
+            (places_of(extents), self._stored(self._entry(slice_key(key, extents), key), key))
+            for extents in map(extents_of, entry.slices)
+        ]
+        shape = static_shape(entry.shape) or ()
+        if prod(shape) != sum(part.size for _, part in parts):
+            raise VerifyException(f"the slices of '{key}' do not make up {shape}")
+        whole = np.empty(shape, dtype_of_code(entry.dtype))
+        for place, part in parts:
+            whole[place] = part
         return whole
 
     def _entry(self, name: bytes, key: str) -> Any:
@@ -100,6 +105,15 @@ class Checkpoint:
                 np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
             )
         return self._shards[number]
+
+
+def extents_of(part: Any) -> list[tuple[int, int]]:
+    """Starts and lengths of a slice."""
+    return [(extent.start, extent.length or WHOLE) for extent in part.extent]
+
+
+def places_of(extents: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    return tuple(slice(s, None if size == WHOLE else s + size) for s, size in extents)
 
 
 def slice_key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:

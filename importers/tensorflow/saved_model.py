@@ -184,7 +184,7 @@ class SavedVariables:
             )
         try:
             return part_of(self.checkpoint.array(key[0]), key[1])
-        except VerifyException as error:
+        except (VerifyException, ValueError) as error:
             self.source.fail(Code.WEIGHT_INVALID, f"variable '{name}': {error}")
 
     @cached_property

@@ -18,6 +18,7 @@ from small_models import weights, write_tf1
 from tensorflow.core.protobuf import saved_model_pb2
 
 import ranvier.tensorflow as tfn
+from ranvier.dialects.diagnostics import CodedError
 
 v1 = tf.compat.v1
 RNG = np.random.default_rng(11)
@@ -182,6 +183,23 @@ def test_a_variable_in_slices_is_put_together(
     with tfn.predictor.from_saved_model(tmp_path / "new") as predict:
         assert "NeuronOp" in op_types(predict.graph)
         close(predict({"x": operand})["y"], wanted)
+
+
+def test_slices_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [2, 8], "x")
+        parts = v1.fixed_size_partitioner(2)
+        with v1.variable_scope("layer", partitioner=parts, use_resource=False):
+            y = tf.matmul(x, v1.get_variable("matrix", [8, 8]))
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
+    index = tmp_path / "m/variables/variables.index"
+    data = index.read_bytes()
+    at = data.index(b"layer/matrix") + len("layer/matrix")
+    place = data.index(bytes([0x12, 2, 8, 8]), at)  # the first size in the shape of the whole
+    index.write_bytes(data[: place + 3] + b"\x09" + data[place + 4 :])
+    with pytest.raises(CodedError, match="'layer/matrix'"):
+        tfn.saved_model.compile(tmp_path / "m", tmp_path / "new")
 
 
 def test_shapes_that_are_known_do_not_tie_nodes_together(tmp_path: Path) -> None:
