@@ -1,13 +1,13 @@
 """Read the variables of a checkpoint: an index of keys, and data files of raw bytes.
 
 The index is a sorted string table in LevelDB's format whose values are BundleEntryProto. Data are
-mapped, not read. Compressed blocks and variables in slices are refused; TensorFlow writes neither
-into a SavedModel unless the model asks for it.
+mapped, not read. A variable in slices has an entry of its own for each, under a key in bytes.
+Compressed blocks are refused; TensorFlow writes none into a SavedModel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from ranvier.dialects.interfaces import Array
 from ranvier.importers.tensorflow.protos import BundleEntryProto, BundleHeaderProto
 from ranvier.importers.tensorflow.tensors import dtype_of_code, static_shape
 
+WHOLE = -1
+"""The length of a slice that has all of a dimension."""
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _TRAILER = 5
@@ -32,7 +34,7 @@ class Checkpoint:
     def __init__(self, prefix: Path) -> None:
         self._prefix = prefix
         self._shards: dict[int, Array] = {}
-        self._entries: dict[str, Any] = {}
+        self._entries: dict[bytes, Any] = {}
         index = prefix.with_name(prefix.name + ".index")
         if not index.is_file():
             raise VerifyException(f"no checkpoint {index.name}")
@@ -49,17 +51,39 @@ class Checkpoint:
             else:
                 entry = BundleEntryProto()
                 entry.ParseFromString(value)
-                self._entries[key.decode()] = entry
+                self._entries[key] = entry
         if self._header.endianness:
             raise VerifyException("a checkpoint of a big-endian machine is not readable")
 
     def array(self, key: str) -> Array:
-        """A tensor, mapped. Raises VerifyException if the files do not hold it."""
-        if (entry := self._entries.get(key)) is None:
+        """A tensor, mapped or put together.
+
+        Raises VerifyException if the files do not hold it, ValueError if its slices do not fit.
+        """
+        entry = self._entry(key.encode(), key)
+        if not entry.slices:
+            return self._stored(entry, key)
+        parts = [
+            (places_of(extents), self._stored(self._entry(slice_key(key, extents), key), key))
+            for extents in map(extents_of, entry.slices)
+        ]
+        shape = static_shape(entry.shape) or ()
+        if prod(shape) != sum(part.size for _, part in parts):
+            raise VerifyException(f"the slices of '{key}' do not make up {shape}")
+        whole = np.empty(shape, dtype_of_code(entry.dtype))
+        for place, part in parts:
+            whole[place] = part
+        return whole
+
+    def _entry(self, name: bytes, key: str) -> Any:
+        if (entry := self._entries.get(name)) is None:
             raise VerifyException(f"the checkpoint has no '{key}'")
+        return entry
+
+    def _stored(self, entry: Any, key: str) -> Array:
         shape, dtype = static_shape(entry.shape), dtype_of_code(entry.dtype)
-        if entry.slices or shape is None:
-            raise VerifyException(f"'{key}' is stored in slices, which are not readable")
+        if shape is None:
+            raise VerifyException(f"'{key}' has no static shape")
         data = self._shard(entry.shard_id)
         length = prod(shape) * dtype.itemsize
         if entry.size != length or not 0 <= entry.offset <= len(data) - length:
@@ -81,6 +105,33 @@ class Checkpoint:
                 np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
             )
         return self._shards[number]
+
+
+def extents_of(part: Any) -> list[tuple[int, int]]:
+    """Starts and lengths of a slice."""
+    return [(extent.start, extent.length or WHOLE) for extent in part.extent]
+
+
+def places_of(extents: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    return tuple(slice(s, None if size == WHOLE else s + size) for s, size in extents)
+
+
+def slice_key(name: str, extents: Sequence[tuple[int, int]]) -> bytes:
+    """The key of a slice: numbers and texts in TensorFlow's code, whose bytes sort as they do."""
+    places = b"".join(ordered(number) for extent in extents for number in extent)
+    return b"\x00" + name.encode() + b"\x00\x01" + unsigned(len(extents)) + places
+
+
+def unsigned(number: int) -> bytes:
+    size = (number.bit_length() + 7) // 8
+    return bytes([size]) + number.to_bytes(size, "big")
+
+
+def ordered(number: int) -> bytes:
+    """A signed number: as many leading ones as bytes, but for the sign."""
+    size = 1 + ((~number if number < 0 else number).bit_length()) // 7
+    header = (0xFF00 >> size & 0xFF) << 8 * (size - 1)
+    return (number % (1 << 8 * size) ^ header).to_bytes(size, "big")
 
 
 def table_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:

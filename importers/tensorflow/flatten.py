@@ -25,7 +25,8 @@ from ranvier.importers.tensorflow.protos import Message, NodeDef
 from ranvier.importers.tensorflow.specialize import Specializer, become_gather, become_read
 from ranvier.importers.tensorflow.tensors import code_of_dtype, proto_of_array
 
-PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
+WITH_DEFAULT = "PlaceholderWithDefault"
+PLACEHOLDERS = ("Placeholder", "PlaceholderV2", WITH_DEFAULT)
 _DROPPED = ("_class", "_XlaMustCompile", "_read_only_resource_inputs")
 
 
@@ -98,8 +99,7 @@ class Flattener:
         if place.node.op in VARIABLES:
             self._emit_constant(node, self.variables.value(place.node, place.name))
             return []
-        if place.node.op in PLACEHOLDERS and node.name in self.inputs:
-            del node.input[:]
+        if node.op in PLACEHOLDERS and node.op != WITH_DEFAULT and node.name in self.inputs:
             self.flat.nodes[node.name] = node
             return []
         operands = self.inliner.inputs(place.scope, place.node)
@@ -137,7 +137,7 @@ class Flattener:
 
     def _freeze(self, node: Message, read: Mapping[int, int]) -> list[str]:
         """Make a node read values where it reads variables; returns further inputs."""
-        if node.op == "PlaceholderWithDefault":
+        if node.op == WITH_DEFAULT and node.name not in self.inputs:
             node.op = "Identity"
             node.attr["T"].type = node.attr["dtype"].type
         if not read:

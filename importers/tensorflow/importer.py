@@ -27,7 +27,7 @@ from ranvier.importers.tensorflow.control import import_control, unrolled_frames
 from ranvier.importers.tensorflow.flatten import FlatGraph
 from ranvier.importers.tensorflow.graph import Body, Library, Nodes, Tensor, attribute, fail
 from ranvier.importers.tensorflow.loops import Loop, loops_of
-from ranvier.importers.tensorflow.node import HANDLERS, Node, NotInNn
+from ranvier.importers.tensorflow.node import HANDLERS, Node, NotInNn, described
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.importers.tensorflow.tensors import array_of, is_repeated
 from ranvier.importers.tensorflow.values import Dead, Missing, Value
@@ -52,17 +52,17 @@ class Frame:
 
 
 class GraphImporter:
-    """One import of a flat graph. `inputs` are the types of its placeholders, by node name."""
+    """One import of a flat graph."""
 
     def __init__(
         self,
         flat: FlatGraph,
-        inputs: Mapping[str, tuple[str, TensorType]],
+        inputs: Mapping[Tensor, tuple[str, TensorType]],
         *,
         types: Mapping[Tensor, TensorType] | None = None,
         tolerant: bool = False,
     ) -> None:
-        """`inputs` gives the name in the module, and the type, of each placeholder.
+        """`inputs` gives the name in the module, and the type, of each result that is fed.
 
         `types` are those of results that the importer cannot infer.
         """
@@ -75,9 +75,8 @@ class GraphImporter:
         self.refused: dict[str, Missing] = {}
         """Why nodes of the graph have no place in the module."""
         self.root = Frame(Nodes(flat.place, flat.nodes.values()))
-        for node, (name, _) in inputs.items():
-            self.root.values[Tensor(node, 0)] = self.builder.inputs[name]
-            self.root.done.add(node)
+        self.fed = {tensor: self.builder.inputs[name] for tensor, (name, _) in inputs.items()}
+        self.root.values |= self.fed
         self._bodies: dict[str, Body] = {}
         self._loops: dict[int, dict[str, Loop]] = {}
 
@@ -130,7 +129,7 @@ class GraphImporter:
         return [frame.values[tensor] for tensor in wanted]
 
     def _fail(self, node: Message, text: str) -> None:
-        fail(self.place, Code.NODE_INVALID, f"node '{node.name}' ({node.op}) {text}")
+        fail(self.place, Code.NODE_INVALID, f"{described(node)} {text}")
 
     def _operands(self, frame: Frame, node: Message) -> Sequence[Tensor]:
         if node.op == "Exit" and (loop := self.loops(frame.nodes).get(node.name)) is not None:
@@ -157,10 +156,15 @@ class GraphImporter:
             if not self.tolerant or frame is not self.root:
                 raise
             self.builder.roll_back(mark)
-            self._keep(node, Missing(error.code, str(error)))
+            before = next((value for value in operands if isinstance(value, Missing)), None)
+            own = Missing(error.code, node.reason(error), described(proto))
+            self._keep(node, before or own)
             return
         for index, value in enumerate(results):
-            frame.values[Tensor(proto.name, index)] = value
+            tensor = Tensor(proto.name, index)
+            if frame is self.root and tensor in self.fed:
+                continue
+            frame.values[tensor] = value
             if isinstance(value, SSAValue) and value.name_hint is None:
                 hint(value, proto.name)
 
@@ -191,7 +195,7 @@ class GraphImporter:
 
     def _handled(self, node: Node) -> Value | Sequence[Value]:
         if node.op_type in ("Placeholder", "PlaceholderV2"):
-            node.fail(Code.INPUT_UNKNOWN, "nothing feeds it a tensor that nn has")
+            node.fail(Code.INPUT_UNKNOWN, "it is not fed, or its elements are such as nn lacks")
         if (handler := HANDLERS.get(node.op_type)) is None:
             raise NotInNn
         return handler(node)

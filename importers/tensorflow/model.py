@@ -171,13 +171,13 @@ class InputTypes:
     model: Model
     given: Mapping[str, Shape]
 
-    def resolve(self, *, tolerant: bool = False) -> dict[str, tuple[str, TensorType]]:
-        """Name and type of each input, by the name of its node.
+    def resolve(self, *, tolerant: bool = False) -> dict[Tensor, tuple[str, TensorType]]:
+        """Name and type of each input, by its result in the graph.
 
         A tolerant caller does without the inputs whose elements `nn` does not have.
         """
         return {
-            info.tensor.node: (name, tensor_type(shape, element))
+            info.tensor: (name, tensor_type(shape, element))
             for name, shape in self.shapes().items()
             for info in (self.model.inputs[name],)
             if (element := self._element(name, info.dtype, tolerant)) is not None

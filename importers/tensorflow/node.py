@@ -152,10 +152,19 @@ class Node:
     # -- Errors -------------------------------------------------------------------------------
 
     def error(self, code: Code, text: str) -> ModelImportError:
-        return ModelImportError(code, f"{self.place}: node '{self.name}' ({self.op_type}): {text}")
+        return ModelImportError(code, f"{self.place}: {described(self.proto)}: {text}")
+
+    def reason(self, error: ModelImportError) -> str:
+        """The text of an error without what says where it is."""
+        text = str(error).removeprefix(f"{self.place}: ")
+        return text.removeprefix(f"{described(self.proto)}: ")
 
     def fail(self, code: Code, text: str) -> NoReturn:
         raise self.error(code, text)
+
+
+def described(proto: Message) -> str:
+    return f"node '{proto.name}' ({proto.op})"
 
 
 def location_of(proto: Message) -> LocationAttr:

@@ -54,7 +54,8 @@ TensorProto: 1 int32 dtype, 2 TensorShapeProto tensor_shape, 3 int32 version_num
 BundleHeaderProto: 1 int32 num_shards, 2 int32 endianness
 BundleEntryProto: 1 int32 dtype, 2 TensorShapeProto shape, 3 int32 shard_id, 4 int64 offset
   5 int64 size, 6 fixed32 crc32c, 7 TensorSliceProto* slices
-TensorSliceProto: 1 bytes extent
+TensorSliceProto: 1 Extent* extent
+Extent: 1 int64 start, 2 int64 length
 """
 
 _Field = descriptor_pb2.FieldDescriptorProto

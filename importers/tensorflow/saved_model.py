@@ -6,6 +6,7 @@ Which key of the checkpoint a variable has, the graph's own restore op says: it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,9 +25,15 @@ from ranvier.importers.tensorflow.checkpoint import Checkpoint
 from ranvier.importers.tensorflow.graph import attribute
 from ranvier.importers.tensorflow.inline import VARIABLES, Inliner, Place, Scope
 from ranvier.importers.tensorflow.protos import GraphDef, Message, SavedModel
+from ranvier.importers.tensorflow.tensors import REF
 
 SERVE, DEFAULT_SIGNATURE = "serve", "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"
+TYPE_NAMES: Sequence[str] = (
+    "INVALID FLOAT DOUBLE INT32 UINT8 INT16 INT8 STRING COMPLEX64 INT64 BOOL QINT8 QUINT8 QINT32 "
+    "BFLOAT16 QINT16 QUINT16 UINT16 COMPLEX128 HALF RESOURCE VARIANT UINT32 UINT64"
+).split()
+"""Names of a `DataType`, by its number."""
 
 
 @dataclass
@@ -51,7 +58,8 @@ def read_saved_model(folder: Path) -> Source:
         (p for name in ("pb", "pbtxt") if (p := folder / f"saved_model.{name}").exists()), None
     )
     if path is None:
-        raise ModelImportError(Code.FILE_MISSING, f"{folder}: a folder without saved_model.pb")
+        what = "a folder without saved_model.pb" if folder.is_dir() else "no folder"
+        raise ModelImportError(Code.FILE_MISSING, f"{folder}: {what}")
     data = read_bytes(path)
     model = parsed(SavedModel(), data, f"{folder.name}/{path.name}", "SavedModel")
     source = Source(folder, model, sha256(data).hexdigest())
@@ -71,14 +79,22 @@ def parsed(message: Message, data: bytes, place: str, kind: str) -> Message:
     """A message from its bytes or from its text. Raises ModelImportError."""
     try:
         if place.endswith(".pbtxt"):
-            return text_format.Parse(data.decode(), message, allow_unknown_field=True)
+            text = re.sub(r"(?<=: )DT_\w+", number_of_type, data.decode())
+            return text_format.Parse(text, message, allow_unknown_field=True)
         message.ParseFromString(data)
-    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (DecodeError, ValueError, text_format.ParseError) as error:
         raise ModelImportError(
             Code.FILE_INVALID,
             f"{place}: no {kind}, or a damaged one: {len(data)} bytes do not parse",
         ) from error
     return message
+
+
+def number_of_type(name: re.Match[str]) -> str:
+    """A `DataType` as our schema has it, where text has its name."""
+    word = name[0].removeprefix("DT_")
+    number = TYPE_NAMES.index(word.removesuffix("_REF")) + REF * word.endswith("_REF")
+    return str(number)
 
 
 def read_graph(path: Path) -> tuple[Message, str]:
@@ -167,8 +183,8 @@ class SavedVariables:
                 Code.WEIGHT_MISSING, f"nothing restores variable '{name}', so it has no value"
             )
         try:
-            return self.checkpoint.array(key)
-        except VerifyException as error:
+            return part_of(self.checkpoint.array(key[0]), key[1])
+        except (VerifyException, ValueError) as error:
             self.source.fail(Code.WEIGHT_INVALID, f"variable '{name}': {error}")
 
     @cached_property
@@ -179,14 +195,14 @@ class SavedVariables:
             self.source.fail(Code.WEIGHT_MISSING, str(error))
 
     @cached_property
-    def keys(self) -> Mapping[str, str]:
-        """Checkpoint keys by the names of variable nodes."""
+    def keys(self) -> Mapping[str, tuple[str, str]]:
+        """Checkpoint keys, and which part of those tensors, by the names of variable nodes."""
         graph, restore = self.meta.graph_def, self.meta.saver_def.restore_op_name
         inliner = Inliner(graph, self.source.name)
         name = restore.partition(":")[0]
         if name not in inliner.root.nodes.by_name:
             return {}
-        keys: dict[str, str] = {}
+        keys: dict[str, tuple[str, str]] = {}
         start = inliner.root.nodes.node(name)
         for scope, node in inliner.effects(inliner.root, [start]):
             if node.op in ("AssignVariableOp", "Assign"):
@@ -198,17 +214,30 @@ class SavedVariables:
         return keys
 
 
-def restored_key(inliner: Inliner, value: Place) -> str | None:
-    """The checkpoint key of a value that a checkpoint gives, or None."""
+def restored_key(inliner: Inliner, value: Place) -> tuple[str, str] | None:
+    """The checkpoint key of a value that a checkpoint gives, and which part, or None."""
     while value.node.op == "Identity":
         value = inliner.inputs(value.scope, value.node)[0]
     if value.node.op != "RestoreV2":
         return None
-    names = listed_strings(inliner, value.scope, value.node)
-    return names[value.position] if value.position < len(names) else None
+    names, parts = (listed_strings(inliner, value.scope, value.node, place) for place in (1, 2))
+    if value.position >= len(names):
+        return None
+    return names[value.position], parts[value.position] if value.position < len(parts) else ""
 
 
-def listed_strings(inliner: Inliner, scope: Scope, node: Message) -> list[str]:
-    """The keys that a `RestoreV2` reads."""
-    names = inliner.inputs(scope, node)[1].node
+def listed_strings(inliner: Inliner, scope: Scope, node: Message, position: int) -> list[str]:
+    """The keys, or the parts, that a `RestoreV2` reads."""
+    names = inliner.inputs(scope, node)[position].node
     return [text.decode(errors="replace") for text in attribute(names, "value").tensor.string_val]
+
+
+def part_of(array: Array, part: str) -> Array:
+    """The part of a tensor such as `8 6 0,4:-`: its shape, then a start and a length, or all."""
+    extents = part.rpartition(" ")[2].split(":") if part else []
+    places: list[slice] = []
+    for extent in extents:
+        start, _, length = extent.partition(",")
+        whole = extent == "-"
+        places.append(slice(None) if whole else slice(int(start), int(start) + int(length)))
+    return array[tuple(places)]

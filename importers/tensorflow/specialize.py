@@ -81,6 +81,7 @@ class Specializer:
         values = {arguments[position].name: dtype for position, dtype in types.items()}
         for position, dtype in types.items():
             arguments[position].type = dtype
+        function.attr.pop("_input_shapes", None)  # that of a handle is a scalar's
         renamed: dict[str, str] = {}
         for node in list(function.node_def):
             self._rewrite_node(function, node, values, renamed)

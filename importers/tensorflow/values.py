@@ -27,6 +27,12 @@ class Missing:
 
     code: Code
     reason: str
+    node: str
+    """The node that has none; all that follow it are missing as well."""
+
+    def why(self, node: str) -> str:
+        """Why a node is missing."""
+        return self.reason if node == self.node else f"it follows {self.node}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,25 @@ def test_three_lines_are_logged(
     assert [line for line in wanted if line in caplog.messages] == wanted
 
 
+def test_the_lines_and_the_reasons_are_shown_without_asking(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tf1(tmp_path / "m", host_op=True)
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.WARNING)
+    compile_model(tmp_path / "m", tmp_path / "new", batch_size=4, no_fuse_ops=["MatMul"])
+    assert logger.level == logging.WARNING
+    compile_model(tmp_path / "m", tmp_path / "other", batch_size=4, minimum_segment_size=50)
+    logger.removeHandler(caplog.handler)
+    logger.setLevel(level)
+    assert "Number of operations in TensorFlow session" in caplog.text
+    assert "on the host: BesselI0e 'bessel_i0e/BesselI0e': nn has no such op" in caplog.text
+    assert "on the host: MatMul 'MatMul': no_fuse_ops names it [RV0208]" in caplog.text
+    assert "nodes; one with fewer than 50 is not compiled [RV0209]" in caplog.text
+
+
 def test_a_keras_model_keeps_its_other_signatures(tmp_path: Path) -> None:
     x, y = write_keras(tmp_path / "keras")
     assert np.abs(y[0] - y[1]).max() > 0.1 * np.abs(y).max()
@@ -293,7 +312,13 @@ def test_a_work_directory_keeps_the_files(tf1: tuple[Path, dict[str, Any]], tmp_
         ({"model_feed_dict": {"x": np.zeros(12)}}, ["'x'", "rank 2"]),
         ({"model_shape_feed_dict": {"x": [1, 13]}}, ["1x13", "?x12"]),
         ({"model_shape_feed_dict": {"x": [None, 12]}}, ["'x'", "None"]),
+        ({"model_feed_dict": {"x": [[1.0], [2.0, 3.0]]}}, ["'x'", "no array"]),
+        ({"model_feed_dict": np.zeros((1, 12))}, ["model_feed_dict", "ndarray"]),
+        ({"model_shape_feed_dict": [1, 12]}, ["model_shape_feed_dict", "list"]),
         ({"batch_size": 0}, ["batch_size", "got 0"]),
+        ({"minimum_segment_size": "two"}, ["minimum_segment_size", "'two'"]),
+        ({"compiler_timeout": "long"}, ["compiler_timeout", "long"]),
+        ({"no_fuse_ops": 3}, ["nodes", "got 3"]),
         ({"compiler_args": ["--fast-maths", "none"]}, ["--fast-maths"]),
         ({"compiler_workdir": "/dev/null/work"}, ["/dev/null/work"]),
     ],
@@ -336,6 +361,14 @@ def test_a_directory_that_exists_is_left_alone(
 ) -> None:
     with pytest.raises(AssertionError, match="Export directory already exists"):
         compile_model(tf1[0], tmp_path)
+
+
+def test_a_path_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, what in (("file", "no folder"), ("absent", "no folder"), ("empty", "saved_model.pb")):
+        with pytest.raises(CodedError, match=rf"{name}: .*{what}"):
+            compile_model(tmp_path / name, tmp_path / "new")
 
 
 def test_a_damaged_model_is_refused(tf1: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ Tolerances as in test_saved_models.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import weights
+from small_models import weights, write_tf1
 
 import ranvier.tensorflow as tfn
 
@@ -193,6 +194,34 @@ def test_a_session_is_saved_compiled_and_predicts(tmp_path: Path) -> None:
         assert_close(predict({"x": array}), {"y": wanted})
         with pytest.raises(ValueError, match="'z' is no input; inputs: x"):
             predict({"z": array})
+
+
+def test_a_graph_predicts() -> None:
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [2], "x")
+        tf.add(x, 1.0, "y")
+    with tfn.predictor.from_graph_def(graph.as_graph_def(), {"a": "x:0"}, {"b": "y:0"}) as predict:
+        assert predict({"a": [1.0, 2.0]})["b"].tolist() == [2.0, 3.0]
+    with pytest.raises(ValueError, match="z:0"):
+        tfn.predictor.from_graph_def(graph.as_graph_def(), {"a": "x:0"}, {"b": "z:0"})
+
+
+def test_subgraphs_are_bound_to_groups_of_cores(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = write_tf1(tmp_path / "m", host_op=True)
+    tfn.saved_model.compile(tmp_path / "m", tmp_path / "new", batch_size=4)
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    tfn.saved_model.set_core_binding(tmp_path / "new", [-1, 2])
+    tfn.saved_model.inspect_core_binding(tmp_path / "new")
+    logger.removeHandler(caplog.handler)
+    assert "does not bind to a NeuronCore Group" in caplog.text
+    assert "binds to NeuronCore Group index 2" in caplog.text
+    with tfn.predictor.from_saved_model(tmp_path / "new") as predict:
+        assert_close(predict({"x": arrays["x"]}), {"y": arrays["y"]})
+    with pytest.raises(ValueError, match="3 groups for 2 NeuronOps"):
+        tfn.saved_model.set_core_binding(tmp_path / "new", [0, 1, 2])
 
 
 @pytest.mark.parametrize("feed", ["shape_feed_dict", "feed_dict"])

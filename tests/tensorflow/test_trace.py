@@ -6,6 +6,7 @@ Products are f16 with f32 sums unless flags say otherwise: 2^-11 each, so 2e-3 o
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,46 @@ def test_other_ops_stay_and_a_caller_may_choose() -> None:
     ops = [op.type for op in kept.aot_function.get_concrete_function(A).graph.get_operations()]
     assert {"Relu", "MatrixInverse", "NeuronOp"} <= set(ops)
     close(kept(A), function(A))
+
+
+def test_results_that_are_no_tensors_or_several() -> None:
+    def function(a: Any) -> Any:
+        rows = tf.RaggedTensor.from_row_lengths(a[0] + 1.0, [3, 1, 4])
+        return {"rows": rows, "none": None, "product": a @ a}
+
+    found = tfn.trace(function, A)(A)
+    assert found["none"] is None
+    close(found["rows"].flat_values, A[0] + 1)
+    assert found["rows"].row_lengths().numpy().tolist() == [3, 1, 4]
+    close(found["product"], A @ A)
+    with pytest.raises(CodedError, match="no result"):
+        tfn.trace(lambda a: None, A)
+
+
+def test_an_example_without_a_static_shape_is_named() -> None:
+    for shape in ([None, 8], None):
+        with pytest.raises(CodedError, match="operand 1 of the example"):
+            tfn.trace(lambda a, b: a + b, (A, tf.TensorSpec(shape)))
+
+
+def branch(a: Any) -> Any:
+    """Python that TensorFlow converts."""
+    if tf.reduce_sum(a) > 0:
+        a = a @ B
+    for _ in range(2):
+        a = tf.nn.relu(a)
+    return a
+
+
+def test_python_in_a_function_is_converted(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    x = tf.abs(tf.constant(A))
+    close(tfn.trace(branch, x)(x), branch(x))
+    within = tf.function(lambda x: tfn.fuse(branch)(x) + 1.0)
+    close(within(x), branch(x) + 1.0, 2e-2)
+    logger.removeHandler(caplog.handler)
+    assert "AutoGraph" not in caplog.text
 
 
 def test_a_function_without_operands_is_returned() -> None:

@@ -6,10 +6,11 @@ must keep its samples apart: then any cut of the batch gives the same results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
@@ -17,7 +18,7 @@ from xdsl.ir import Operation, SSAValue
 from ranvier.backend.reference import main_of
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.dialects.interfaces import ConstantSource, ints
+from ranvier.dialects.interfaces import Array, ConstantSource, ints
 from ranvier.dialects.nn.contraction import ContractionOp
 from ranvier.dialects.nn.elementwise import BinaryOp, UnaryOp
 from ranvier.dialects.nn.pooling import PoolOp
@@ -32,7 +33,7 @@ from ranvier.passes.analysis.locations import describe
 from ranvier.program import Shapes
 from ranvier.tensorflow.batch import BATCH, NO_BATCH
 from ranvier.tensorflow.partition import Subgraph
-from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.placed import Placed
 from ranvier.tensorflow.subgraph import model_of_subgraph
 
 ALONG_AXIS = (ArgOp, CumulativeOp, nn.SoftmaxOp, nn.LogSoftmaxOp, nn.HardmaxOp, nn.TopKOp)
@@ -47,6 +48,14 @@ class Batches:
     model: Model
     small: Placed
     large: Placed
+
+    def fixed(self) -> Mapping[str, Array]:
+        """The values that are the same under both batches."""
+        return {
+            name: value
+            for name, value in self.small.constants.items()
+            if name in self.large.constants and np.array_equal(value, self.large.constants[name])
+        }
 
     def axes_of(self, subgraph: Subgraph) -> tuple[list[int], list[int]]:
         """Batch axes of a subgraph's inputs and outputs. Raises CallerError if samples mix."""

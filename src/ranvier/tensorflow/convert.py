@@ -14,6 +14,7 @@ from posixpath import commonpath
 from xdsl.utils.exceptions import PassFailedException, VerifyException
 
 from ranvier.dialects.diagnostics import Code, CodedError, Reason
+from ranvier.dialects.interfaces import Array
 from ranvier.importers.builder import named
 from ranvier.importers.tensorflow.graph import Tensor, tensor_named
 from ranvier.importers.tensorflow.model import Model
@@ -24,12 +25,15 @@ from ranvier.program import Shapes
 from ranvier.tensorflow.batching import batches_of
 from ranvier.tensorflow.options import Compilation, Placement
 from ranvier.tensorflow.partition import Divider, Division, Kind, Subgraph
-from ranvier.tensorflow.placing import Placed, TypesOf, place
+from ranvier.tensorflow.placed import Placed
+from ranvier.tensorflow.placing import TypesOf, place
 from ranvier.tensorflow.subgraph import (
     CompiledSubgraph,
     compile_subgraph,
+    constant,
     model_of_subgraph,
     neuron_node,
+    placeholder,
 )
 
 LOG = logging.getLogger("ranvier")
@@ -83,16 +87,25 @@ class Converter:
         placed = place(
             self.model, self.shapes, self.compilation.options, self.placement, self.types_of
         )
+        batches = None
+        if self.compilation.dynamic_batch_size:
+            batches = batches_of(self.model, self.shapes, placed)
+        fixed = placed.constants if batches is None else batches.fixed()
         while True:
             ops = sum(kind in (Kind.DEVICE, Kind.HOST) for kind in placed.kinds.values())
-            divider = Divider(self.model.flat, placed.kinds, placed.constants)
-            division = divider.divide(self.placement.minimum(ops))
+            divider = Divider(self.model.flat, placed.kinds, placed.constants, fixed)
+            minimum = self.placement.minimum(ops)
+            division = divider.divide(minimum)
             if self._compile_all(division, placed):
                 break
+        for name, size in division.small.items():
+            text = f"its subgraph has {size} nodes; one with fewer than {minimum} is not compiled"
+            placed.keep(name, Reason(Code.OP_SEGMENT_TOO_SMALL, text))
         subgraphs = [self.done[key_of(subgraph)] for subgraph in division.subgraphs]
-        if self.compilation.dynamic_batch_size:
-            self._find_batches(division, placed, subgraphs)
-        nodes = self._nodes(division, subgraphs)
+        if batches is not None:
+            for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
+                compiled.input_axes, compiled.output_axes = batches.axes_of(subgraph)
+        nodes = self._nodes(division, subgraphs, fixed)
         return Converted(
             self.model, nodes, subgraphs, placed, division.native, self.model.flat.functions
         )
@@ -131,26 +144,35 @@ class Converter:
             name = f"{scope}/{name}"
         return compile_subgraph(self.model.flat, subgraph, placed, self.compilation, name)
 
-    def _find_batches(
-        self, division: Division, placed: Placed, subgraphs: Sequence[CompiledSubgraph]
-    ) -> None:
-        batches = batches_of(self.model, self.shapes, placed)
-        for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
-            compiled.input_axes, compiled.output_axes = batches.axes_of(subgraph)
-
     # -- Writing ------------------------------------------------------------------------------
 
-    def _nodes(self, division: Division, subgraphs: Sequence[CompiledSubgraph]) -> list[Message]:
+    def _nodes(
+        self,
+        division: Division,
+        subgraphs: Sequence[CompiledSubgraph],
+        fixed: Mapping[str, Array],
+    ) -> list[Message]:
         """Placeholders, native nodes, NeuronOps, and an IdentityN per output node."""
         flat = self.model.flat
-        inputs = [info.tensor.node for info in self.model.inputs.values()]
-        ends = {tensor.node for tensor in self.ends.values()} - set(inputs)
-        refs = References({name: f"{name}/native" for name in ends & set(division.native)})
+        inputs = {info.tensor.node: info for info in self.model.inputs.values()}
+        ends = [name for name, end in self.ends.items() if end.node not in inputs]
+        made = {self.ends[name].node for name in ends if not self._is_itself(name, division)}
+        ends = [name for name in ends if self.ends[name].node in made]
+        refs = References({name: f"{name}/native" for name in made & set(division.native)})
         for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
             for tensor, position in subgraph.outputs.items():
                 refs.made[tensor] = f"{compiled.name}:{position}"
-        nodes = [flat.nodes[name] for name in dict.fromkeys(inputs) if name in flat.nodes]
-        nodes += [native_node(self.model, name, refs) for name in division.native]
+        nodes = [
+            flat.nodes.get(name) or placeholder(name, info.dtype, info.shape)
+            for name, info in inputs.items()
+            if name not in division.native
+        ]
+        for name in division.native:
+            new = refs.renamed.get(name, name)
+            known = fixed.get(name)
+            nodes.append(
+                native_node(self.model, name, refs) if known is None else constant(new, known)
+            )
         cores = max((compiled.cores for compiled in subgraphs), default=1)
         duplicates = MOST_DUPLICATES if len(subgraphs) == 1 else 1
         for subgraph, compiled in zip(division.subgraphs, subgraphs, strict=True):
@@ -158,7 +180,18 @@ class Converter:
             read = [refs.of(tensor) for tensor in subgraph.inputs]
             config = (cores, compiled.cores, duplicates, seconds)
             nodes.append(neuron_node(compiled, read, config))
-        return nodes + output_nodes(self.model, self.ends, self.dtypes, refs)
+        return nodes + output_nodes(self.model, self._ends_by_node(ends), self.dtypes, refs)
+
+    def _is_itself(self, name: str, division: Division) -> bool:
+        """Whether an output is what it was: the result of a node that stays in TensorFlow."""
+        end = self.ends[name]
+        return end == self.model.outputs[name] and end.node in division.native
+
+    def _ends_by_node(self, names: Sequence[str]) -> Mapping[str, Mapping[int, str]]:
+        by_node: dict[str, dict[int, str]] = {}
+        for name in names:
+            by_node.setdefault(self.ends[name].node, {})[self.ends[name].position] = name
+        return by_node
 
 
 @dataclass
@@ -195,16 +228,17 @@ def native_node(model: Model, name: str, refs: References) -> Message:
 
 
 def output_nodes(
-    model: Model, ends: Mapping[str, Tensor], dtypes: Mapping[str, int], refs: References
+    model: Model,
+    ends: Mapping[str, Mapping[int, str]],
+    dtypes: Mapping[str, int],
+    refs: References,
 ) -> list[Message]:
-    """An IdentityN for each node of the original graph that has an output of the model."""
-    inputs = {info.tensor.node for info in model.inputs.values()}
-    by_node: dict[str, dict[int, str]] = {}
-    for name, end in ends.items():
-        if end.node not in inputs:
-            by_node.setdefault(end.node, {})[end.position] = name
+    """An IdentityN for each node of the original graph that has an output of the model.
+
+    `ends` are the outputs by node and position.
+    """
     nodes: list[Message] = []
-    for node_name, results in by_node.items():
+    for node_name, results in ends.items():
         first = next(iter(results.values()))
         listed = [results.get(position, first) for position in range(max(results) + 1)]
         node = NodeDef(name=node_name, op="IdentityN")

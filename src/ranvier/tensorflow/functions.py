@@ -12,6 +12,7 @@ from tensorflow.python.framework.convert_to_constants import (  # no public name
     convert_variables_to_constants_v2,
 )
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.importers.tensorflow.flatten import flatten
 from ranvier.importers.tensorflow.graph import Tensor, tensor_named
 from ranvier.importers.tensorflow.model import InputInfo, Model, NoVariables
@@ -72,10 +73,12 @@ def declared_shape(shape: Any) -> tuple[int, ...] | None:
 def trace_function(call: Callable[[Sequence[Any]], Any], specs: Sequence[Any]) -> Traced:
     """Trace a function of flat operands and freeze its variables.
 
-    Raises ValueError if the frozen graph is too large for a message, TypeError for resources that
-    are no variables.
+    Raises ValueError if the frozen graph is too large for a message, or if there are no results,
+    TypeError for resources that are no variables.
     """
     concrete = tf.function(lambda *flat: call(flat)).get_concrete_function(*specs)
+    if not concrete.outputs:
+        raise CallerError(Code.MODEL_EMPTY, "the function has no result that is a tensor")
     try:
         frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     except (ValueError, tf.errors.InvalidArgumentError) as error:
@@ -105,6 +108,15 @@ def spec_of(value: Any) -> Any:
         return value
     tensor = tf.convert_to_tensor(value)
     return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def static_sizes(position: int, spec: Any) -> tuple[int, ...]:
+    """The shape of an operand. Raises CallerError if it is not known."""
+    if spec.shape.rank is None or None in spec.shape.as_list():
+        raise CallerError(
+            Code.SHAPE_UNKNOWN, f"operand {position} of the example is {spec.shape}, not static"
+        )
+    return tuple(spec.shape.as_list())
 
 
 def any_batch(spec: Any) -> Any:
@@ -147,4 +159,7 @@ def run_converted(converted: Converted, traced: Traced, flat: Sequence[Any]) -> 
         return_elements=list(traced.outputs),
         name="neuron",
     )
-    return tf.nest.pack_sequence_as(traced.results, results)
+    listed = iter(results)
+    flat_results = tf.nest.flatten(traced.results, expand_composites=True)
+    filled = [None if result is None else next(listed) for result in flat_results]
+    return tf.nest.pack_sequence_as(traced.results, filled, expand_composites=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
@@ -17,7 +17,15 @@ from ranvier.tensorflow.functions import (
 )
 from ranvier.tensorflow.options import Placement, compilation_of
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def as_it_is(function: Function) -> Function:
+    """A function that TensorFlow does not convert where it is called in a graph."""
+    return cast(Function, tf.autograph.experimental.do_not_convert(function))
+
+
+@as_it_is
 def fuse(
     func: Callable[..., Any] | None = None,
     *,
@@ -61,6 +69,7 @@ def fuse(
     )
 
     @functools.wraps(function)
+    @as_it_is
     def fused(*arguments: Any, **named: Any) -> Any:
         given = tf.nest.flatten((arguments, named))
         flat = [value for value in given if tf.is_tensor(value)]
@@ -80,7 +89,8 @@ def fuse(
         placement = Placement(minimum_segment_size=1)
         converted = convert_function(traced, label, shapes, placement, compilation)
         if tf.executing_eagerly():
-            return tf.function(lambda *own: run_converted(converted, traced, own))(*flat)
+            run = functools.partial(run_converted, converted, traced)
+            return tf.function(lambda *own: run(own), autograph=False)(*flat)
         return run_converted(converted, traced, flat)
 
     return fused if grad_func is None else with_gradient(fused, grad_func)

@@ -18,12 +18,12 @@ from ranvier.tensorflow.functions import (
     convert_function,
     run_converted,
     spec_of,
+    static_sizes,
     trace_function,
 )
 from ranvier.tensorflow.options import Placement
-from ranvier.tensorflow.report import LOG
+from ranvier.tensorflow.report import LOG, NO_WORK
 
-NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
 ENOUGH = 0.5
 
 
@@ -115,7 +115,7 @@ def trace(
         own, own_named = tf.nest.pack_sequence_as(specs, values)
         return func(*own, **own_named)
 
-    shapes = [tuple(spec.shape.as_list()) for spec in flat]
+    shapes = [static_sizes(position, spec) for position, spec in enumerate(flat)]
     if flags.dynamic_batch_size:
         specs = tf.nest.map_structure(any_batch, specs)
     traced = trace_function(call, tf.nest.flatten(specs))
@@ -136,9 +136,9 @@ def trace(
 
     positional, by_name = specs
     compiled = (
-        tf.function(aot_function, reduce_retracing=True)
+        tf.function(aot_function, reduce_retracing=True, autograph=False)
         if by_name
-        else tf.function(aot_function, input_signature=positional)
+        else tf.function(aot_function, input_signature=positional, autograph=False)
     )
     return AwsNeuronModel(compiled, specs, ratio)
 

@@ -28,6 +28,13 @@ class Placement:
     """The `subgraph_builder_function`, of a node; false keeps it in TensorFlow."""
     minimum_segment_size: int | None = None
 
+    def __post_init__(self) -> None:
+        size = self.minimum_segment_size
+        if not isinstance(size, int | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise CallerError(
+                Code.OPTION_INVALID, f"minimum_segment_size is a number, got {size!r}"
+            )
+
     def why_host(self, node: Message) -> Reason | None:
         """Why the caller keeps a node in TensorFlow, or None. The only place where options count.
 
@@ -51,8 +58,13 @@ class Placement:
 
 
 def node_names(ops: Iterable[Any] | str | None) -> frozenset[str]:
-    """Nodes given by name, by the name of a result, or as operations or tensors."""
+    """Nodes given by name, by the name of a result, or as operations or tensors.
+
+    Raises CallerError for what is no list.
+    """
     listed = [ops] if isinstance(ops, str) else ops or ()
+    if not isinstance(listed, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise CallerError(Code.OPTION_INVALID, f"nodes are a list of names, got {ops!r}")
     return frozenset(tensor_named(str(getattr(op, "name", op))).node for op in listed)
 
 
@@ -81,7 +93,7 @@ def compilation_of(
     dynamic_batch_size: bool = False,
 ) -> Compilation:
     """Makes the work directory. Raises CallerError for that, and for unknown arguments."""
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
     options = options_of(words_of(compiler_args))
     folder = None if workdir is None else Path(str(workdir))

@@ -8,14 +8,15 @@ whoever reads them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from ranvier.dialects.interfaces import Array
-from ranvier.importers.tensorflow.flatten import FlatGraph
+from ranvier.importers.tensorflow.flatten import PLACEHOLDERS, WITH_DEFAULT, FlatGraph
 from ranvier.importers.tensorflow.graph import Nodes, Tensor
 from ranvier.importers.tensorflow.loops import Loop, loops_of
+from ranvier.importers.tensorflow.protos import Message
 
 
 class Kind(Enum):
@@ -46,19 +47,30 @@ class Division:
     subgraphs: list[Subgraph]
     native: dict[str, None]
     """Nodes that stay in TensorFlow, in order."""
+    small: dict[str, int]
+    """Nodes of subgraphs that are too small, and how many those have."""
 
 
 class Divider:
-    """One flat graph with the kinds of its nodes; `constants` are values of free nodes."""
+    """One flat graph with the kinds of its nodes.
+
+    `constants` are values of free nodes under the compiled shapes, `fixed` those of them that hold
+    under all shapes: these read nothing.
+    """
 
     def __init__(
-        self, flat: FlatGraph, kinds: Mapping[str, Kind], constants: Mapping[str, Array]
+        self,
+        flat: FlatGraph,
+        kinds: Mapping[str, Kind],
+        constants: Mapping[str, Array],
+        fixed: Collection[str],
     ) -> None:
         self.flat = flat
         self.nodes = Nodes(flat.place, flat.nodes.values())
         self.loops = loops_of(self.nodes)
         self.kinds = dict(kinds)
         self.constants = constants
+        self.fixed = fixed
 
     def operands(self, name: str) -> Sequence[Tensor]:
         if (loop := self.loops.get(name)) is not None:
@@ -67,13 +79,15 @@ class Divider:
 
     def divide(self, minimum: int) -> Division:
         """Subgraphs of at least `minimum` nodes; smaller ones stay in TensorFlow."""
+        division = Division([], {}, {})
         while True:
             subgraphs = self._levels()
-            small = [s for s in subgraphs if len(s.nodes) < minimum]
+            small = {n: len(s.nodes) for s in subgraphs if len(s.nodes) < minimum for n in s.nodes}
             if not small:
                 break
-            self.kinds |= {name: Kind.HOST for s in small for name in s.nodes}
-        division = Division(subgraphs, {})
+            division.small |= small
+            self.kinds |= dict.fromkeys(small, Kind.HOST)
+        division.subgraphs = subgraphs
         self._demand(division)
         division.subgraphs = [s for s in subgraphs if s.outputs]
         return division
@@ -83,15 +97,20 @@ class Divider:
         found: dict[int, Subgraph] = {}
         for name in self.flat.nodes:
             kind = self.kinds[name]
-            read = () if name in self.constants else self.operands(name)
+            read = () if name in self.fixed else self.operands(name)
             level = max((levels.get(tensor.node, 0) for tensor in read), default=0)
             if kind is Kind.DEVICE:
                 level += level % 2 == 0
                 found.setdefault(level, Subgraph(level, set())).nodes.add(name)
-            elif kind is Kind.HOST:
+            elif kind in (Kind.HOST, Kind.INPUT):
                 level += level % 2
             levels[name] = level
         return [found[level] for level in sorted(found)]
+
+    def _is_fed(self, node: Message) -> bool:
+        """Whether a node is a mere placeholder; others that callers may feed compute as well."""
+        mere = node.op in PLACEHOLDERS and node.op != WITH_DEFAULT
+        return self.kinds[node.name] is Kind.INPUT and mere
 
     def _demand(self, division: Division) -> None:
         """Find who reads what, from the outputs of the graph."""
@@ -103,9 +122,11 @@ class Divider:
             tensor = pending.pop()
             subgraph = owner.get(tensor.node)
             if subgraph is None:
-                if tensor.node not in native and self.kinds[tensor.node] is not Kind.INPUT:
+                node = self.flat.nodes[tensor.node]
+                if tensor.node not in native and not self._is_fed(node):
                     native[tensor.node] = None
-                    node = self.flat.nodes[tensor.node]
+                    if tensor.node in self.fixed:
+                        continue
                     pending += self.nodes.data_inputs(node)
                     pending += [Tensor(name, 0) for name in self.nodes.control_inputs(node)]
                 continue

@@ -7,17 +7,16 @@ they leave on the host stays in TensorFlow, with their reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from xdsl.ir import Operation, SSAValue
 
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.builder import named
 from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model
+from ranvier.importers.tensorflow.node import described
 from ranvier.passes.analysis.operators import (
     code_of,
     framework_name,
@@ -28,26 +27,13 @@ from ranvier.passes.analysis.operators import (
 )
 from ranvier.passes.pipelines import placement_pipeline, run_pipeline
 from ranvier.program import Options, Shapes
+from ranvier.tensorflow.lists import place_lists
 from ranvier.tensorflow.options import Placement
 from ranvier.tensorflow.partition import Kind, nodes_in_loop
+from ranvier.tensorflow.placed import Placed
 
 TypesOf = Callable[[Model, Shapes], Mapping[Tensor, TensorType]]
 """What TensorFlow infers of a graph's results under some shapes of its inputs."""
-
-
-@dataclass
-class Placed:
-    """Kinds of nodes, reasons for those on the host, and what the model fixes."""
-
-    kinds: dict[str, Kind]
-    reasons: dict[str, Reason] = field(default_factory=dict[str, Reason])
-    constants: dict[str, Array] = field(default_factory=dict[str, Array])
-    types: dict[Tensor, TensorType] = field(default_factory=dict[Tensor, TensorType])
-    """Of the results that have a place in `nn`."""
-
-    def keep(self, name: str, reason: Reason) -> None:
-        self.kinds[name] = Kind.HOST
-        self.reasons[name] = reason
 
 
 def place(
@@ -67,12 +53,25 @@ def place(
     run_passes(importer, model, options, placed)
     for name, missing in importer.refused.items():
         if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
-            placed.keep(name, Reason(missing.code, missing.reason))
-    for name, node in model.flat.nodes.items():
-        if placed.kinds[name] is Kind.DEVICE and (reason := placement.why_host(node)) is not None:
-            placed.keep(name, reason)
+            why = missing.why(described(model.flat.nodes[name]))
+            placed.keep(name, Reason(missing.code, why))
+    keep_as_asked(model, placed, placement)
     place_loops(importer, placed, placement)
+    place_lists(importer, placed)
     return placed
+
+
+def keep_as_asked(model: Model, placed: Placed, placement: Placement) -> None:
+    """The caller may keep what the machine runs, and by name what others absorbed."""
+    absorbed = {
+        name
+        for name in placement.no_fuse_ops & placed.kinds.keys() - placed.constants.keys()
+        if placed.kinds[name] is Kind.FREE and model.flat.nodes[name].op != "Const"
+    }
+    for name, node in model.flat.nodes.items():
+        if placed.kinds[name] is Kind.DEVICE or name in absorbed:
+            if (reason := placement.why_host(node)) is not None:
+                placed.keep(name, reason)
 
 
 def place_loops(importer: GraphImporter, placed: Placed, placement: Placement) -> None:

@@ -42,6 +42,22 @@ class Predictor:
         self.close()
 
 
+def from_graph_def(
+    graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], config: Any = None
+) -> Predictor:
+    """The predictor of a graph between tensors, which have names for callers.
+
+    Raises CallerError for tensors that the graph lacks.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(graph_def, name="")
+    try:
+        return Predictor(graph, v1.Session(graph=graph, config=config), inputs, outputs)
+    except KeyError as error:
+        raise CallerError(Code.INPUT_UNKNOWN, f"the graph has no such tensor: {error}") from error
+
+
 def from_saved_model(
     export_dir: str | Path,
     signature_def_key: str | None = None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,8 @@ from ranvier.importers.tensorflow.saved_model import (
     tag_sets,
 )
 from ranvier.program import Shapes
+from ranvier.tensorflow.binding import inspect_core_binding as inspect_core_binding
+from ranvier.tensorflow.binding import set_core_binding as set_core_binding
 from ranvier.tensorflow.convert import Converter
 from ranvier.tensorflow.flags import read_flags
 from ranvier.tensorflow.inference import types_of
@@ -206,9 +208,9 @@ def static_shapes(
 ) -> Shapes:
     """A shape for every input. Raises CallerError with the input for what is not known."""
     if feed is not None:
-        given = {name: np.shape(value) for name, value in feed.items()}
+        given = fed(feed, "model_feed_dict", shape_of_array)
     elif shape_feed is not None:
-        given = {name: sizes_of(name, sizes) for name, sizes in shape_feed.items()}
+        given = fed(shape_feed, "model_shape_feed_dict", sizes_of)
     else:
         return {name: batched_shape(info, batch_size) for name, info in chosen.inputs.items()}
     shapes = {input_named(chosen, name): shape for name, shape in given.items()}
@@ -222,6 +224,26 @@ def static_shapes(
             shapes[name] = info.shape
         check_shape(name, info, shapes[name])
     return shapes
+
+
+def fed(
+    feed: object, option: str, shape: Callable[[object, Any], tuple[int, ...]]
+) -> dict[object, tuple[int, ...]]:
+    """Shapes by what names an input. Raises CallerError for what is no dictionary of them."""
+    if not isinstance(feed, Mapping):
+        raise CallerError(
+            Code.OPTION_INVALID, f"{option} is a dictionary by input, got {type(feed).__name__}"
+        )
+    return {name: shape(name, value) for name, value in cast(Feed, feed).items()}
+
+
+def shape_of_array(name: object, value: Any) -> tuple[int, ...]:
+    try:
+        return tuple(np.shape(value))
+    except ValueError as error:  # lists of different lengths
+        raise CallerError(
+            Code.SHAPE_UNKNOWN, f"what is fed for '{name}' is no array: {error}"
+        ) from error
 
 
 def sizes_of(name: object, sizes: Any) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.dialects.nn.types import dtype_of
@@ -25,7 +26,7 @@ from ranvier.passes.analysis.operators import HostOp
 from ranvier.program import compile_module
 from ranvier.tensorflow.options import Compilation
 from ranvier.tensorflow.partition import Subgraph
-from ranvier.tensorflow.placing import Placed
+from ranvier.tensorflow.placed import Placed
 
 SMALL_CONSTANT = 1024
 """Bytes. The graph in a NeuronOp keeps the values of constants up to this size."""
@@ -57,6 +58,10 @@ def model_of_subgraph(flat: FlatGraph, subgraph: Subgraph, placed: Placed) -> Mo
     names: dict[Tensor, str] = {}
     own = FlatGraph(flat.place, functions=flat.functions)
     for tensor in subgraph.inputs:
+        if tensor not in placed.types:
+            raise CallerError(
+                Code.MODEL_UNSUPPORTED, f"it reads '{tensor}', which is no tensor of nn"
+            )
         name = tensor.node if tensor.position == 0 else f"{tensor.node}/_{tensor.position}"
         while name in subgraph.members or name in own.nodes:
             name += "/_"
@@ -90,11 +95,11 @@ def copy_of(node: Message, names: Mapping[Tensor, str]) -> Message:
     return copy
 
 
-def placeholder(name: str, code: int, shape: Sequence[int]) -> Message:
+def placeholder(name: str, code: int, shape: Sequence[int] | None) -> Message:
     node = NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].type = code
-    node.attr["shape"].shape.SetInParent()
-    for size in shape:
+    node.attr["shape"].shape.unknown_rank = shape is None
+    for size in shape or ():
         node.attr["shape"].shape.dim.add(size=size)
     return node
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,19 +41,27 @@ def new_meta_graph(
     graph = GraphDef()
     graph.versions.CopyFrom(meta.graph_def.versions)
     both = {name for name in kept if name in added and not is_shared(added[name])}
-    taken = {name for name in both if added[name].op == "IdentityN"}  # outputs keep their names
-    graph.node.extend(renamed(node, both - taken, NEW) for node in added.values())
+    own = new.signature_def[key]  # its inputs and outputs keep their names
+    ends = {tensor_named(info.name).node for side in sides(own) for info in side.values()}
+    known = {*kept, *added}
+    taken = {name: free_name(name + ORIGINAL, known) for name in both & ends}
+    moved = {name: free_name(name + NEW, known) for name in both - ends}
+    graph.node.extend(renamed(node, moved) for node in added.values())
     for name, node in kept.items():
         if name not in added or name in both:
-            graph.node.add().CopyFrom(renamed(node, taken, ORIGINAL))
+            graph.node.add().CopyFrom(renamed(node, taken))
     add_library(graph, meta.graph_def.library, functions)
     new.graph_def.CopyFrom(graph)
     for name, other in new.signature_def.items():
         if name not in (key, INIT_SIGNATURE):
-            for info in other.outputs.values():
-                info.name = rename_input(info.name, taken, ORIGINAL)
+            for info in (info for side in sides(other) for info in side.values()):
+                info.name = rename_input(info.name, taken)
     drop_what_is_missing(new)
     return new
+
+
+def sides(signature: Message) -> tuple[Mapping[str, Message], Mapping[str, Message]]:
+    return signature.inputs, signature.outputs
 
 
 def is_shared(node: Message) -> bool:
@@ -96,7 +104,7 @@ def needed_nodes(meta: Message, key: str, added: Mapping[str, Message]) -> dict[
     ]
     if others and meta.collection_def:
         return by_name  # collections name nodes of all kinds
-    ends = [side[n].name for s in others for side in (s.inputs, s.outputs) for n in sorted(side)]
+    ends = [side[name].name for s in others for side in sides(s) for name in sorted(side)]
     ends += [asset.tensor_info.name for asset in meta.asset_file_def]
     if others or any("HashTable" in node.op for node in added.values()):
         ends += init_ops(meta)
@@ -119,22 +127,27 @@ def reached(by_name: Mapping[str, Message], ends: Iterable[str]) -> dict[str, Me
     return found
 
 
-def renamed(node: Message, taken: set[str], end: str) -> Message:
-    """A node among others whose names are taken and get another end."""
+def free_name(name: str, known: Collection[str]) -> str:
+    while name in known:
+        name += "_"
+    return name
+
+
+def renamed(node: Message, names: Mapping[str, str]) -> Message:
+    """A node among others that get new names."""
     copy = type(node)()
     copy.CopyFrom(node)
-    if node.name in taken:
-        copy.name = node.name + end
-    inputs = [rename_input(text, taken, end) for text in node.input]
+    copy.name = names.get(node.name, node.name)
+    inputs = [rename_input(text, names) for text in node.input]
     del copy.input[:]
     copy.input.extend(inputs)
     return copy
 
 
-def rename_input(text: str, taken: set[str], end: str) -> str:
+def rename_input(text: str, names: Mapping[str, str]) -> str:
     control = "^" if text.startswith("^") else ""
     name, separator, index = text.removeprefix("^").partition(":")
-    return f"{control}{name}{end if name in taken else ''}{separator}{index}"
+    return f"{control}{names.get(name, name)}{separator}{index}"
 
 
 def add_library(graph: Message, original: Message, functions: Mapping[str, Message]) -> None:
