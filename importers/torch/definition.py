@@ -103,14 +103,48 @@ def addbmm(
     return product + x * beta if beta else product
 
 
+def bucketize(
+    x: Tensor | float, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    return searchsorted(boundaries, x, out_int32=out_int32, right=right)
+
+
+def searchsorted(
+    edges: Tensor, x: Tensor | float, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The number of edges in front of each value; a NaN stands behind all of them."""
+    if sorter is not None:
+        edges = torch.gather(edges, -1, sorter)
+    if isinstance(x, Tensor):
+        edges = edges if edges.dim() == 1 else torch.unsqueeze(edges, -2)
+        x = torch.unsqueeze(x, -1)
+    after = edges > x if right or side == "right" else edges >= x
+    count = torch.int32 if out_int32 else torch.int64
+    return torch.sum(torch.logical_not(after), -1, dtype=count)
+
+
+def embedding_renorm(w: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
+    """The table with the rows that are looked up scaled down; a row of several look-ups is equal
+    in all of them."""
+    places = torch.reshape(indices, (-1,))
+    rows = torch.renorm(torch.index_select(w, 0, places), norm_type, 0, max_norm)
+    return torch.index_put(w, (places,), rows)
+
+
 OWN: dict[Any, Callable[..., Any]] = {
     aten.addbmm.default: addbmm,
+    aten.bucketize.Scalar: bucketize,
+    aten.bucketize.Tensor: bucketize,
+    aten.embedding_renorm.default: embedding_renorm,
     aten.exp2.default: exp2,
     aten.expm1.default: expm1,
     aten.log10.default: log10,
     aten.log1p.default: log1p,
     aten.log2.default: log2,
     aten.log_sigmoid_forward.default: lambda x: (log_sigmoid(x), x),
+    aten.searchsorted.Scalar: searchsorted,
+    aten.searchsorted.Tensor: searchsorted,
     aten.var.correction: var,
     aten.var_mean.correction: var_mean,
 }
