@@ -154,6 +154,7 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
     yield lambda x: x & 3, (torch.arange(4, dtype=torch.int32),)
     yield lambda x: x + ATEN._shape_as_tensor(x)[0], (x,)
     yield lambda x: torch.clip(x, 0.2, 0.5), (x,)
+    yield lambda x: torch.searchsorted(x[0, 0], x), (x,)
     yield lambda x: torch.relu_(2 * x), (x,)
     yield lambda x: torch.nn.functional.hardtanh_(2 * x), (x,)
     image = torch.rand(1, 2, 6, 6)

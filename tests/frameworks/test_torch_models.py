@@ -1,4 +1,4 @@
-"""Models as users have them: with state, frozen, traced before, of lists and caches; their lines."""
+"""Models as users have them: with state, frozen, traced before, of lists and caches; lines."""
 
 from __future__ import annotations
 
@@ -77,6 +77,66 @@ def test_an_object_that_a_model_returns_is_named() -> None:
 
     with pytest.raises(RuntimeError, match=r"returns a Cache, .*use_cache=False"):
         ranvier.torch.trace(lambda x: (2 * x, Cache()), X)
+
+
+# -- Attention without gradients --------------------------------------------------------------
+
+TOKENS = torch.linspace(-1, 1, 2 * 5 * 16).reshape(2, 5, 16).sin()
+PADDED = torch.tensor([[False] * 4 + [True], [False] * 2 + [True] * 3])
+
+
+def encoder(norm_first: bool) -> nn.Module:
+    torch.manual_seed(0)
+    kind = "gelu" if norm_first else "relu"
+    layer = nn.TransformerEncoderLayer(
+        16, 4, 32, batch_first=True, norm_first=norm_first, activation=kind
+    )
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=not norm_first).eval()
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("script", [torch.jit.script, lambda m: torch.jit.trace(m, TOKENS)])
+def test_scripts_of_encoders_run_on_the_machine(
+    script: Callable[[nn.Module], Any], norm_first: bool
+) -> None:
+    """They hold PyTorch's own kernels of a whole layer, or of its attention."""
+    model = encoder(norm_first)
+    with torch.no_grad():
+        scripted = script(model)
+    traced = ranvier.torch.trace(scripted, TOKENS, compiler_args=EXACT, fallback=False)
+    assert error(traced(TOKENS), model(TOKENS)) < F32
+
+
+def causal(mask: Tensor) -> dict[str, Any]:
+    return {"attn_mask": mask, "average_attn_weights": False}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"need_weights": False}, causal(torch.ones(5, 5).triu(1).bool())],
+    ids=["averaged", "alone", "causal"],
+)
+def test_scripts_of_attention_run_on_the_machine(settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = nn.MultiheadAttention(16, 4, batch_first=True).eval().requires_grad_(False)
+
+    def function(x: Tensor) -> list[Tensor]:
+        return [each for each in model(x, x, x, **settings) if each is not None]
+
+    script = torch.jit.trace(function, TOKENS, strict=False)
+    assert "_native_multi_head_attention" in str(script.graph)
+    traced = ranvier.torch.trace(script, TOKENS, compiler_args=EXACT, fallback=False)
+    assert error(traced(TOKENS), function(TOKENS)) < F32
+
+
+def test_padded_positions_are_those_of_the_path_with_gradients() -> None:
+    """The fast path of eager PyTorch writes zeros there; the other positions are equal."""
+    model = encoder(norm_first=False)
+    traced = ranvier.torch.trace(
+        lambda x, mask: model(x, src_key_padding_mask=mask), (TOKENS, PADDED), compiler_args=EXACT
+    )
+    result, expected = traced(TOKENS, PADDED), model(TOKENS, src_key_padding_mask=PADDED)
+    assert error(result[~PADDED], expected[~PADDED]) < F32
 
 
 # -- Lines ------------------------------------------------------------------------------------
