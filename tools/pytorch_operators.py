@@ -116,8 +116,10 @@ def calls() -> Iterator[list[Sample]]:
     for op, dtype in databank():
         yield from calls_of(op, dtype)
     yield from ([one_call(function, (args, {}))] for function, args in own())
-    x = torch.rand(2, 3)
-    yield from ([(script, (x,))] for script in (torch.jit.script(of_a_dict), *written()))
+    scripts: list[Script] = [torch.jit.script(of_a_dict), *written()]
+    for script in scripts:
+        sample: Sample = (script, (torch.rand(2, 3),))
+        yield [sample]
 
 
 def calls_of(op: Any, dtype: torch.dtype) -> Iterator[list[Sample]]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
-from torch.fx import Graph, GraphModule
+from torch.fx import Graph, GraphModule, proxy
 from torch.jit._recursive import wrap_cpp_module
 from torch.utils import _pytree as pytree
 
@@ -219,7 +219,7 @@ def lines_of_function(module: nn.Module) -> Generator[None]:
     function: Any = module.function[0] if isinstance(module, Wrapped) else None
     function = getattr(function, "func", function)  # of functools.partial
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    anchors: set[tuple[str, str]] = getattr(torch.fx.proxy, "_STACK_TRACE_ANCHORS", set())
+    anchors: set[tuple[str, str]] = getattr(proxy, "_STACK_TRACE_ANCHORS", set())
     added = {(code.co_filename, code.co_name)} - anchors if code is not None else set()
     anchors |= added
     try:
@@ -233,7 +233,7 @@ def shapes_as_constants() -> Generator[None]:
     """Let `_shape_as_tensor` give a constant: its kernel reads memory, which export has none of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a kernel is replaced
-        library = torch.library.Library("aten", "IMPL")
+        library: Any = torch.library.Library("aten", "IMPL")
         library.impl(
             "_shape_as_tensor", lambda x: torch.tensor(list(x.shape)), "CompositeImplicitAutograd"
         )
