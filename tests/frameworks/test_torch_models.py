@@ -160,6 +160,13 @@ def test_ops_of_a_function_have_their_line(function: Callable[[Tensor], Tensor])
     assert lines[line - 1].endswith("# this line")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_ops_of_a_script_have_no_line_rather_than_one_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="'special_bessel_j0': ") as caught:
+        ranvier.torch.trace(torch.jit.trace(bessel, X), X, fallback=False)
+    assert ".py" not in str(caught.value)
+
+
 def test_without_fallback_only_what_the_machine_lacks_is_named() -> None:
     """A small segment stays on the host by the caller's own limit."""
     with pytest.raises(AttributeError, match="1 operator is not supported") as caught:
