@@ -180,3 +180,12 @@ def test_without_fallback_only_what_the_machine_lacks_is_named() -> None:
         allow_no_ops_on_neuron=True,
     )
     assert torch.equal(traced(X), torch.relu(X) * 2)
+
+
+def test_an_error_is_not_buried_in_the_graph_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    def branches(x: Tensor) -> Tensor:
+        return x + 1 if (2 * x).sum() > 0 else x - 1
+
+    with pytest.raises(RuntimeError, match=r"test_torch_models\.py:\d+: control flow"):
+        ranvier.torch.trace(branches, X)
+    assert "def forward" not in capsys.readouterr().err

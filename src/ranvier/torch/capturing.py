@@ -7,11 +7,12 @@ are undone, so that whatever follows sees one kind of graph. Composite ops stay 
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MethodType
@@ -163,6 +164,20 @@ def module_of(model: Callable[..., Any]) -> nn.Module:
     return Wrapped(model, owner)
 
 
+class WithoutGraphs:
+    """A stream without the graph so far, which export prints when it meets values of tensors."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        is_graph = text.lstrip().startswith("def forward(self, arg0_1")
+        return len(text) if is_graph else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def capture(model: Callable[..., Any], call: Call) -> GraphModule:
     """The model's graph for these shapes, with weights as attributes.
 
@@ -174,6 +189,8 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
     with _CAPTURING, ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        stream: Any = WithoutGraphs(sys.stderr)
+        stack.enter_context(redirect_stderr(stream))
         stack.enter_context(torch.no_grad())
         stack.enter_context(packed_sequences_as_padded(module))
         stack.enter_context(shapes_as_constants())
