@@ -79,6 +79,26 @@ def test_an_object_that_a_model_returns_is_named() -> None:
         ranvier.torch.trace(lambda x: (2 * x, Cache()), X)
 
 
+@pytest.mark.parametrize("sort", [torch.argsort, lambda x: torch.sort(x, 0)[1]])
+def test_the_order_of_equals_is_one_on_host_and_machine(sort: Callable[[Tensor], Tensor]) -> None:
+    """As a mixture of experts sorts tokens by expert, and back; PyTorch's own order is another."""
+    experts = torch.arange(64, dtype=torch.int32) * 7 % 4
+    x = torch.arange(64 * 4.0).reshape(64, 4) / 64
+    assert not torch.equal(torch.argsort(experts), torch.argsort(experts, stable=True))
+
+    def function(x: Tensor, experts: Tensor) -> Tensor:
+        order = sort(experts)
+        mixed = torch.special.bessel_j0(x[order] * 2)
+        return torch.zeros_like(x).index_copy(0, order, mixed + 1)
+
+    traced = ranvier.torch.trace(
+        function, (x, experts), compiler_args=EXACT, minimum_segment_size=1,
+        single_fusion_ratio_threshold=1.0,
+    )  # fmt: skip
+    assert str(traced.graph).count("neff::execute") == 2
+    assert error(traced(x, experts), function(x, experts)) < F32
+
+
 # -- Attention without gradients --------------------------------------------------------------
 
 TOKENS = torch.linspace(-1, 1, 2 * 5 * 16).reshape(2, 5, 16).sin()

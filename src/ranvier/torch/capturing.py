@@ -204,9 +204,22 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
             raise _explained(error) from error
     refuse_what_is_not_static(captured.graph)
     drop_writes_of_scaled_rows(captured)
+    order_equals(captured.graph)
     captured.graph.eliminate_dead_code()
     # A module of its own drops the hooks that check constraints; programs check their inputs.
     return GraphModule(captured, captured.graph)
+
+
+def order_equals(graph: Graph) -> None:
+    """Let sorts keep the order of equal elements, as the machine does: PyTorch leaves it open, and
+    what two devices make of it could not be compared."""
+    aten: Any = torch.ops.aten
+    stable = {aten.sort.default: aten.sort.stable, aten.argsort.default: aten.argsort.stable}
+    for node in graph.nodes:
+        if node.target in stable:
+            given = dict(zip(("dim", "descending"), node.args[1:], strict=False))
+            node.args, node.kwargs = node.args[:1], {"stable": True, **given, **node.kwargs}
+            node.target = stable[node.target]
 
 
 def refuse_what_is_not_static(graph: Graph) -> None:
