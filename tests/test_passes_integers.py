@@ -164,6 +164,31 @@ def test_the_best_of_floats_stand_at_places_of_i32() -> None:
     assert wide(narrowed(build, TABLE)) == []
 
 
+def test_values_of_i32_have_their_own_bounds() -> None:
+    """Positions counted from a mask, as RoBERTa numbers its tokens: of i32 and i64 by turns."""
+
+    def build(mask: SSAValue) -> Sequence[Operation]:
+        ops: list[nn.types.TensorOp] = [nn.CastOp(mask, i32)]
+        ops.append(nn.CastOp(ops[0].results[0], i64))
+        ops.append(nn.CumSumOp(ops[-1].results[0], axis=1, exclusive=False, reverse=False))
+        ops.append(nn.CastOp(ops[-1].results[0], i32))
+        ops.append(nn.MulOp(ops[-1].results[0], ops[0].results[0]))
+        ops.append(nn.CastOp(ops[-1].results[0], i64))
+        one = nn.ConstantOp(np.array(1))
+        return [*ops, one, nn.AddOp(ops[-1].results[0], one.result)]
+
+    assert wide(narrowed(build, np.array([[True, False, True], [True, True, True]]))) == []
+
+
+def test_a_product_of_i32_that_wraps_around_proves_nothing() -> None:
+    def build(x: SSAValue) -> Sequence[Operation]:
+        product = nn.MulOp(x, x)
+        whole = nn.CastOp(product.result, i64)
+        return [product, whole, nn.AddOp(whole.result, whole.result)]
+
+    assert wide(narrowed(build, np.array([1 << 16], np.int32))) == ["nn.add"]
+
+
 def test_an_op_that_decomposes_into_i32_is_narrowed() -> None:
     ids = np.array([[3, -1], [2, 1]])
     module = module_of(lambda x: [nn.TriluOp(x, upper=True, diagonal=0)], [ids])

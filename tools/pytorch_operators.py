@@ -61,8 +61,9 @@ class OneCall(torch.nn.Module):
         return self.function(*args, **kwargs)
 
 
-Sample: TypeAlias = tuple[OneCall, tuple[Tensor, ...]]
-"""A module of one call, and the tensors that it is called with."""
+Script: TypeAlias = "torch.jit.ScriptFunction[Any, Any]"
+Sample: TypeAlias = "tuple[OneCall | Script, tuple[Tensor, ...]]"
+"""A module of one call, or a script, and the tensors that it is called with."""
 
 
 def one_call(function: Call, arguments: tuple[Any, Any]) -> Sample:
@@ -115,6 +116,10 @@ def calls() -> Iterator[list[Sample]]:
     for op, dtype in databank():
         yield from calls_of(op, dtype)
     yield from ([one_call(function, (args, {}))] for function, args in own())
+    scripts: list[Script] = [torch.jit.script(of_a_dict), *written()]
+    for script in scripts:
+        sample: Sample = (script, (torch.rand(2, 3),))
+        yield [sample]
 
 
 def calls_of(op: Any, dtype: torch.dtype) -> Iterator[list[Sample]]:
@@ -138,6 +143,7 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
         yield drop, (x, 0.5, False)
     yield torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)).eval(), (x,)
     yield torch.nn.Embedding(5, 4).eval(), (torch.tensor([[1, 3]]),)
+    yield torch.nn.Embedding(5, 4, max_norm=0.5).eval(), (torch.tensor([[1, 3]]),)
     yield lambda i: torch.nn.functional.one_hot(i, 5), (torch.tensor([1, 3]),)
     yield lambda x: torch.nn.functional.conv2d(x, x[:1], padding="same"), (torch.rand(1, 2, 5, 5),)
     yield lambda x: x.reshape(x.size(0) * x.size(1), -1) / x.size(2), (x,)
@@ -150,12 +156,14 @@ def own() -> Iterator[tuple[Call, tuple[Any, ...]]]:
     yield lambda x: x & 3, (torch.arange(4, dtype=torch.int32),)
     yield lambda x: x + ATEN._shape_as_tensor(x)[0], (x,)
     yield lambda x: torch.clip(x, 0.2, 0.5), (x,)
+    yield lambda x: torch.searchsorted(x[0, 0], x), (x,)
     yield lambda x: torch.relu_(2 * x), (x,)
     yield lambda x: torch.nn.functional.hardtanh_(2 * x), (x,)
     image = torch.rand(1, 2, 6, 6)
     yield lambda x: ATEN.norm.ScalarOpt_dim(x, 2, [1], False), (x,)
     yield lambda x: ATEN.frobenius_norm.dim(x, [1], False), (x,)
     yield lambda x: ATEN.max_pool2d_with_indices(x, [2, 2])[0], (image,)
+    yield lambda x: ATEN.max_pool3d_with_indices(x, [1, 2, 2])[0], (torch.rand(1, 2, 3, 4, 4),)
     yield lambda x: ATEN.reflection_pad2d(x, [1, 1, 1, 1]), (image,)
     yield lambda x: ATEN.upsample_nearest2d(x, [12, 12]), (image,)
 
@@ -165,11 +173,35 @@ def meshed(x: Tensor) -> Tensor:
     return torch.stack([rows, columns]).sum(0)
 
 
+def of_a_dict(x: Tensor) -> Tensor:
+    total = x
+    for value in {"half": x / 2, "double": 2 * x}.values():
+        total = total + value
+    return total
+
+
+def written() -> Iterator[Script]:
+    """Graphs of operators that no PyTorch makes any more."""
+    native: Any = vars(torch)["_C"]
+    for number in ("prim::ImplicitTensorToNum(%t)", "aten::dimension_value(%c)"):
+        graph = native.parse_ir(f"""graph(%x : Tensor):
+            %c : int = prim::Constant[value=3]()
+            %t : Tensor = prim::NumToTensor(%c)
+            %n : int = {number}
+            %y : Tensor = aten::mul(%x, %n)
+            return (%y)""")
+        yield native._create_function_from_graph("forward", graph)
+
+
 # -- Graphs -----------------------------------------------------------------------------------
 
 
-def forms(module: OneCall, inputs: tuple[Tensor, ...]) -> Iterator[Form]:
+def forms(module: OneCall | Script, inputs: tuple[Tensor, ...]) -> Iterator[Form]:
     """The graphs of a call, as far as PyTorch makes them."""
+    if not isinstance(module, OneCall):
+        graph: Any = module.inlined_graph
+        yield {node.kind() for node in graph.nodes()}, lambda: import_graph(module, inputs)
+        return
     try:
         exported = torch.export.export(module, inputs, strict=False)
         targets = [node.target for node in exported.graph.nodes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import log, prod
+from math import inf, log, prod, sqrt
 from typing import Any
 
 import torch
@@ -103,14 +103,109 @@ def addbmm(
     return product + x * beta if beta else product
 
 
+def bucketize(
+    x: Tensor | float, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    return searchsorted(boundaries, x, out_int32=out_int32, right=right)
+
+
+def searchsorted(
+    edges: Tensor, x: Tensor | float, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The number of edges in front of each value; a NaN stands behind all of them."""
+    if sorter is not None:
+        edges = torch.gather(edges, -1, sorter)
+    if isinstance(x, Tensor):
+        edges = edges if edges.dim() == 1 else torch.unsqueeze(edges, -2)
+        x = torch.unsqueeze(x, -1)
+    after = edges > x if right or side == "right" else edges >= x
+    count = torch.int32 if out_int32 else torch.int64
+    return torch.sum(torch.logical_not(after), -1, dtype=count)
+
+
+def embedding_renorm(w: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
+    """The table with the rows that are looked up scaled down; a row of several look-ups is equal
+    in all of them."""
+    places = torch.reshape(indices, (-1,))
+    rows = torch.renorm(torch.index_select(w, 0, places), norm_type, 0, max_norm)
+    return torch.index_put(w, (places,), rows)
+
+
+def native_attention(
+    query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_head: int,
+    qkv_weight: Tensor, qkv_bias: Tensor, proj_weight: Tensor, proj_bias: Tensor,
+    mask: Tensor | None = None, need_weights: bool = True, average_attn_weights: bool = True,
+    mask_type: int | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """What `nn.MultiheadAttention` runs without gradients; a mask is True where nothing is read."""
+    batch, heads = query.shape[0], (num_head, embed_dim // num_head)
+    weights, biases = torch.chunk(qkv_weight, 3), torch.chunk(qkv_bias, 3)
+    q, k, v = (
+        torch.reshape(torch.nn.functional.linear(x, w, b), (batch, x.shape[1], *heads)).transpose(
+            1, 2
+        )
+        for x, w, b in zip((query, key, value), weights, biases, strict=True)
+    )
+    scores = torch.matmul(q / sqrt(heads[1]), k.transpose(2, 3))
+    if mask is not None:
+        of_keys = mask_type == 1 and mask.dim() == 2
+        reads = mask[:, None, None, :] if of_keys else mask
+        scores = torch.masked_fill(scores, reads, -inf)
+    shares = torch.softmax(scores, -1)
+    joined = torch.reshape(torch.matmul(shares, v).transpose(1, 2), query.shape)
+    result = torch.nn.functional.linear(joined, proj_weight, proj_bias)
+    if not need_weights:
+        return result, result.new_zeros(0)
+    return result, torch.mean(shares, 1) if average_attn_weights else shares
+
+
+def encoder_layer(
+    x: Tensor, embed_dim: int, num_heads: int, qkv_weight: Tensor, qkv_bias: Tensor,
+    proj_weight: Tensor, proj_bias: Tensor, use_gelu: bool, norm_first: bool, eps: float,
+    norm_weight_1: Tensor, norm_bias_1: Tensor, norm_weight_2: Tensor, norm_bias_2: Tensor,
+    ffn_weight_1: Tensor, ffn_bias_1: Tensor, ffn_weight_2: Tensor, ffn_bias_2: Tensor,
+    mask: Tensor | None = None, mask_type: int | None = None,
+) -> Tensor:  # fmt: skip
+    """What `nn.TransformerEncoderLayer` runs without gradients."""
+    linear, norm = torch.nn.functional.linear, torch.nn.functional.layer_norm
+
+    def attended(x: Tensor) -> Tensor:
+        weights = (qkv_weight, qkv_bias, proj_weight, proj_bias)
+        settings = (mask, False, True, mask_type)
+        return native_attention(x, x, x, embed_dim, num_heads, *weights, *settings)[0]
+
+    def fed(x: Tensor) -> Tensor:
+        hidden = linear(x, ffn_weight_1, ffn_bias_1)
+        hidden = torch.nn.functional.gelu(hidden) if use_gelu else torch.relu(hidden)
+        return linear(hidden, ffn_weight_2, ffn_bias_2)
+
+    for step, weight, bias in (
+        (attended, norm_weight_1, norm_bias_1),
+        (fed, norm_weight_2, norm_bias_2),
+    ):
+        if norm_first:
+            x = x + step(norm(x, (embed_dim,), weight, bias, eps))
+        else:
+            x = norm(x + step(x), (embed_dim,), weight, bias, eps)
+    return x
+
+
 OWN: dict[Any, Callable[..., Any]] = {
+    aten._native_multi_head_attention.default: native_attention,
+    aten._transformer_encoder_layer_fwd.default: encoder_layer,
     aten.addbmm.default: addbmm,
+    aten.bucketize.Scalar: bucketize,
+    aten.bucketize.Tensor: bucketize,
+    aten.embedding_renorm.default: embedding_renorm,
     aten.exp2.default: exp2,
     aten.expm1.default: expm1,
     aten.log10.default: log10,
     aten.log1p.default: log1p,
     aten.log2.default: log2,
     aten.log_sigmoid_forward.default: lambda x: (log_sigmoid(x), x),
+    aten.searchsorted.Scalar: searchsorted,
+    aten.searchsorted.Tensor: searchsorted,
     aten.var.correction: var,
     aten.var_mean.correction: var_mean,
 }

@@ -6,6 +6,7 @@ branches on them are taken and loops over them unrolled. Only calls on tensors b
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,8 +91,12 @@ class GraphImporter:
         if isinstance(op, OpOverload) and schema_of(op).name in METADATA:
             return op(*(self.fake_of(node, value) for value in given))
         name = node.kind()
-        if given and isinstance(given[0], list) and name in LISTS:
-            return LISTS[name](*given)
+        table = CONTAINERS.get(type(given[0]), {}) if given else {}
+        if name in table:
+            try:
+                return table[name](*given)
+            except (IndexError, KeyError) as error:
+                raise self.fail(node, f"{type(error).__name__}: {error}") from error
         tensors = any(isinstance(leaf, Variable | Foreign) for leaf in leaves(list(given)))
         if not isinstance(op, OpOverload):
             raise self.fail(node, f"this PyTorch has no op {op}")
@@ -176,15 +181,38 @@ METADATA = {
 
 
 LISTS: dict[str, Callable[..., Any]] = {
+    "aten::_set_item": lambda items, place, item: operator.setitem(items, place, item) or items,
     "aten::add": lambda items, others: items + others,
     "aten::add_": lambda items, others: items.extend(others) or items,
-    "aten::extend": lambda items, others: items.extend(others),
-    "aten::insert": lambda items, place, item: items.insert(place, item),
+    "aten::clear": list.clear,
+    "aten::copy": list,
+    "aten::dict": dict,
+    "aten::extend": list.extend,
+    "aten::insert": list.insert,
     "aten::list": list,
-    "aten::pop": lambda items, place: items.pop(place),
+    "aten::mul": lambda items, count: items * count,
+    "aten::pop": list.pop,
+    "aten::reverse": list.reverse,
     "aten::slice": lambda items, start, end, step: items[start:end:step],
+    "aten::Delete": operator.delitem,
 }
-"""Ops on lists, whatever the lists hold."""
+DICTS: dict[str, Callable[..., Any]] = {
+    "aten::__contains__": operator.contains,
+    "aten::_set_item": operator.setitem,
+    "aten::clear": dict.clear,
+    "aten::copy": dict,
+    "aten::dict": dict,
+    "aten::get": dict.get,
+    "aten::items": lambda pairs: list(pairs.items()),
+    "aten::keys": list,
+    "aten::pop": dict.pop,
+    "aten::setdefault": dict.setdefault,
+    "aten::update": dict.update,
+    "aten::values": lambda pairs: list(pairs.values()),
+    "aten::Delete": operator.delitem,
+}
+CONTAINERS: dict[type, dict[str, Callable[..., Any]]] = {list: LISTS, dict: DICTS}
+"""Ops on lists and dicts, whatever those hold."""
 
 
 def constant(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
@@ -271,7 +299,10 @@ def unpacked(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[An
 def element(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
     if isinstance(given[0], Foreign):
         return unpacked(run, node, given)
-    return [given[0][given[1]]]
+    try:
+        return [given[0][given[1]]]
+    except (IndexError, KeyError) as error:
+        raise run.fail(node, f"{type(error).__name__}: {error}") from error
 
 
 def dictionary(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[Any]:
@@ -283,7 +314,9 @@ STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any
     "prim::GetAttr": attribute,
     "prim::SetAttr": assignment,
     "prim::NumToTensor": number_to_tensor,
+    # Names of numbers in graphs of before PyTorch 1.5, and in the original's list of operators.
     "prim::ImplicitTensorToNum": lambda run, node, given: [run.number(node, given[0])],
+    "aten::dimension_value": lambda run, node, given: [run.number(node, given[0])],
     "prim::If": branch,
     "prim::Loop": loop,
     "prim::dtype": lambda run, node, given: [run.fake_of(node, given[0]).dtype],

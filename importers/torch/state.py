@@ -58,7 +58,10 @@ class ModelState:
 
     def state(self, tensor: torch.Tensor, name: str) -> Variable | Foreign:
         """A parameter, a buffer or a constant: one variable however often it is named."""
-        place = (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype)
+        place: tuple[object, ...] = (id(tensor),)
+        if tensor.layout is torch.strided:  # others have no one memory
+            first = tensor.data_ptr() or id(tensor)
+            place = (first, tensor.shape, tensor.stride(), tensor.dtype)
         if (known := self._states.get(place)) is None:
             known = self._states[place] = self.new_state(tensor, name)
             self._kept.append(tensor)

@@ -145,6 +145,36 @@ class ConvOfPadded(Decomposition[nn.ConvOp]):
         )
 
 
+class ConvOfTapsThatRead(Decomposition[nn.ConvOp]):
+    """`conv(x, w) -> conv(x, w')` without the outer taps that read the padding alone"""
+
+    def decompose(self, op: nn.ConvOp, emit: Emitter) -> SSAValue | None:
+        rank = len(shape_of(op.operand)) - 2
+        padding, dilations, weight = list(ints(op.padding)), ints(op.dilations), op.weight
+        for axis, (stride, dilation) in enumerate(zip(ints(op.strides), dilations, strict=True)):
+            size, count = shape_of(op.operand)[2 + axis], shape_of(op.weight)[2 + axis]
+            low, last = padding[axis], (shape_of(op.result)[2 + axis] - 1) * stride
+            used = [
+                tap
+                for tap in range(count)
+                if any(
+                    low <= start + tap * dilation < low + size
+                    for start in range(0, last + 1, stride)
+                )
+            ]
+            if not used or len(used) == count:
+                continue
+            first, end = used[0], used[-1] + 1
+            weight = emit(slice_along(weight, 2 + axis, first, end - first))
+            padding[axis] -= first * dilation
+            padding[rank + axis] -= (count - end) * dilation
+        if weight is op.weight:
+            return None
+        properties: dict[str, Any] = {**op.properties, "padding": padding}
+        operands = (op.operand, weight, *op.operands[2:])
+        return emit(nn.ConvOp(*operands, result_types=[type_of(op.result)], **properties))
+
+
 class ConvGroupByGroup(Decomposition[nn.ConvOp]):
     """`conv(x, w, groups = g) -> concat(conv(x[i], w[i]) for each of g slices of the channels)`"""
 
@@ -177,6 +207,7 @@ DECOMPOSITIONS: tuple[AnyDecomposition, ...] = (
     CollapseMatmulRows(),
     CollapseMatmulBatch(),
     ConvOfOneDimension(),
+    ConvOfTapsThatRead(),
     ConvOfPadded(),
     ConvGroupByGroup(),
 )

@@ -88,8 +88,8 @@ class Narrowing:
         return OF_TYPE.get(element_of(value))
 
     def _proven(self, op: TensorOp, result: SSAValue) -> Interval | None:
-        """The interval of an i64 result, if it is known and inside that of i32."""
-        if element_of(result) != i64 or not size_of(result):
+        """The interval of a result of i64 or i32, if it is known and inside that of i32."""
+        if element_of(result) not in (i64, i32) or not size_of(result):
             return None
         rule = next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), None)
         operands = [self._interval(operand) for operand in counted(op)]
@@ -125,6 +125,8 @@ class Narrowing:
         for old, new in zip(op.results, twin.results, strict=True):
             new.name_hint = old.name_hint
             if old.type == new.type:
+                if old in self._intervals:
+                    self._intervals[new] = self._intervals[old]
                 old.replace_all_uses_with(new)
                 continue
             # Readers that keep i64 read it through a cast; if there are none it is dead.

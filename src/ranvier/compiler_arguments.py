@@ -41,6 +41,10 @@ def options_of(arguments: Sequence[str], option: str = "compiler_args") -> Optio
     compile_command.add_arguments(parser)
     add_verbose(parser, default="WARN")
     parsed = parser.parse_args(["model", *arguments])
+    if stray := [str(each) for each in parsed.models[1:]]:
+        raise CallerError(
+            Code.OPTION_INVALID, f"{option}: '{stray[0]}' is no option of the compiler, nor a value"
+        )
     apply_undocumented_flags(parsed)
     compile_command.check_flags(parsed)
     options = compile_command.options_of(parsed)

@@ -103,6 +103,7 @@ def test_inputs_of_a_call_are_on_the_cpu() -> None:
     ("keywords", "message"),
     [
         ({"compiler_args": ["--no-such-flag"]}, "no-such-flag"),
+        ({"compiler_args": ["fp32"]}, "'fp32' is no option"),
         ({"compiler_args": ["--fast-math", "quick"]}, "quick"),
         ({"compiler_args": ["--neuroncore-pipeline-cores", "1000"]}, "1000"),
         ({"compiler_timeout": 0}, "compiler_timeout"),

@@ -203,6 +203,9 @@ CONV = [
     conv((1, 3, 6, 6), (4, 3, 3, 3), element=bf16),
     conv((1, 3, 6, 6), (4, 3, 3, 3), element=bf16, result=f32),
     conv((1, 65, 6, 6), (4, 65, 3, 3), element=f16),
+    # Holes so wide that outer taps read nothing but padding, which would not fit.
+    conv((1, 64, 4, 3), (4, 64, 3, 3), dilations=(72, 36), padding=(72, 36, 72, 36)),
+    conv((1, 2, 5), (3, 2, 5), strides=(3,), dilations=(40000,), padding=(40003, 120000)),
     # A negative padding is a slice, and then a convolution.
     conv((1, 3, 6, 6), (4, 3, 3, 3), padding=(-1, 0, 0, -1)),
     # Three dimensions, and kernels that are computed.

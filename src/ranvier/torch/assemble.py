@@ -140,7 +140,10 @@ def module_of(graph: Graph, source: GraphModule, neffs: Sequence[Tensor]) -> Gra
     attributes: dict[str, Any] = {f"neff_{i}": neff for i, neff in enumerate(neffs)}
     for node in graph.find_nodes(op="get_attr"):
         if str(node.target) not in attributes:
-            attributes[str(node.target)] = attribute_of(source, node)
+            value = attribute_of(source, node)
+            # A parameter that is written to would refuse that, as it requires a gradient.
+            written = any(mutates(user) and user.args[0] is node for user in node.users)
+            attributes[str(node.target)] = value.detach() if written else value
     module = GraphModule(attributes, graph)
     module.eval()
     return module
@@ -174,6 +177,8 @@ def record(
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", TracerWarning)
+            # A list has as many elements in every call.
+            warnings.filterwarnings("ignore", "Encountering a list", TracerWarning)
             recorded: Any = torch.jit.trace(followed, check_trace=False, **arguments, **settings)
             return recorded
     except (TracerWarning, SystemError) as error:

@@ -7,11 +7,12 @@ are undone, so that whatever follows sees one kind of graph. Composite ops stay 
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MethodType
@@ -20,13 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule, proxy
 from torch.jit._recursive import wrap_cpp_module
 from torch.utils import _pytree as pytree
 
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError
-from ranvier.torch.node import source_of
+from ranvier.torch.node import describe, schema_of, source_of
 from ranvier.torch.packed import packed_sequences_as_padded
+from ranvier.torch.renormed import drop_writes_of_scaled_rows
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent
@@ -38,9 +40,14 @@ _OF_SCRIPT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 """An error inside a script: the innermost line, what was raised and why."""
+_OF_OUTPUT = re.compile(r"Found <class '(?:.*\.)?(?P<kind>\w+)'> in output")
+"""An error about an object that the model returns."""
 
 CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size")
 """Ops that only check what export has assumed."""
+
+OF_SPARSE = ("values", "_values", "indices", "_indices", "crow_indices", "col_indices")
+"""Parts of sparse tensors: as many elements as the data has, where export assumes none."""
 
 
 class CaptureError(CodedError, RuntimeError):
@@ -157,6 +164,20 @@ def module_of(model: Callable[..., Any]) -> nn.Module:
     return Wrapped(model, owner)
 
 
+class WithoutGraphs:
+    """A stream without the graph so far, which export prints when it meets values of tensors."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        is_graph = text.lstrip().startswith("def forward(self, arg0_1")
+        return len(text) if is_graph else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def capture(model: Callable[..., Any], call: Call) -> GraphModule:
     """The model's graph for these shapes, with weights as attributes.
 
@@ -168,8 +189,12 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
     with _CAPTURING, ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        stream: Any = WithoutGraphs(sys.stderr)
+        stack.enter_context(redirect_stderr(stream))
         stack.enter_context(torch.no_grad())
         stack.enter_context(packed_sequences_as_padded(module))
+        stack.enter_context(shapes_as_constants())
+        stack.enter_context(lines_of_function(module))
         try:
             exported = torch.export.export(module, call.args, dict(call.kwargs), strict=False)
             captured: Any = exported.run_decompositions({}).module(check_guards=False)
@@ -177,21 +202,75 @@ def capture(model: Callable[..., Any], call: Call) -> GraphModule:
             raise
         except Exception as error:
             raise _explained(error) from error
-    graph = captured.graph
+    refuse_what_is_not_static(captured.graph)
+    drop_writes_of_scaled_rows(captured)
+    order_equals(captured.graph)
+    captured.graph.eliminate_dead_code()
+    # A module of its own drops the hooks that check constraints; programs check their inputs.
+    return GraphModule(captured, captured.graph)
+
+
+def order_equals(graph: Graph) -> None:
+    """Let sorts keep the order of equal elements, as the machine does: PyTorch leaves it open, and
+    what two devices make of it could not be compared."""
+    aten: Any = torch.ops.aten
+    stable = {aten.sort.default: aten.sort.stable, aten.argsort.default: aten.argsort.stable}
+    for node in graph.nodes:
+        if node.target in stable:
+            given = dict(zip(("dim", "descending"), node.args[1:], strict=False))
+            node.args, node.kwargs = node.args[:1], {"stable": True, **given, **node.kwargs}
+            node.target = stable[node.target]
+
+
+def refuse_what_is_not_static(graph: Graph) -> None:
+    """Erase checks of what export has assumed. Raises CaptureError for what depends on values."""
     for node in reversed(graph.nodes):
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.name.partition("::")[2] in CHECKS:
+        schema = schema_of(node)
+        name = "" if schema is None else schema.name.partition("::")[2]
+        if name in CHECKS:
             graph.erase_node(node)
-        elif isinstance(node.target, HigherOrderOperator):
-            where = source_of(node)
+        elif name in OF_SPARSE:
             raise CaptureError(
                 Code.NODE_NOT_STATIC,
-                f"{where}: {node.target.name()} chooses what to run by the values of tensors, and "
-                "a program is static; compute all of it and choose with torch.where",
+                f"{describe(node)} is of a sparse tensor: how many elements it has depends on the "
+                "values of tensors, and a program is static",
             )
-    graph.eliminate_dead_code()
-    # A module of its own drops the hooks that check constraints; programs check their inputs.
-    return GraphModule(captured, graph)
+        elif isinstance(node.target, HigherOrderOperator):
+            raise CaptureError(
+                Code.NODE_NOT_STATIC,
+                f"{source_of(node)}: {node.target.name()} chooses what to run by the values of "
+                "tensors, and a program is static; compute all of it and choose with torch.where",
+            )
+
+
+@contextmanager
+def lines_of_function(module: nn.Module) -> Generator[None]:
+    """Let ops of a function keep its lines: export keeps those of methods called `forward`."""
+    function: Any = module.function[0] if isinstance(module, Wrapped) else None
+    function = getattr(function, "func", function)  # of functools.partial
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    anchors: set[tuple[str, str]] = getattr(proxy, "_STACK_TRACE_ANCHORS", set())
+    added = {(code.co_filename, code.co_name)} - anchors if code is not None else set()
+    anchors |= added
+    try:
+        yield
+    finally:
+        anchors -= added
+
+
+@contextmanager
+def shapes_as_constants() -> Generator[None]:
+    """Let `_shape_as_tensor` give a constant: its kernel reads memory, which export has none of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a kernel is replaced
+        library: Any = torch.library.Library("aten", "IMPL")
+        library.impl(
+            "_shape_as_tensor", lambda x: torch.tensor(list(x.shape)), "CompositeImplicitAutograd"
+        )
+    try:
+        yield
+    finally:
+        library._destroy()
 
 
 def _explained(error: Exception) -> Exception:
@@ -206,6 +285,13 @@ def _explained(error: Exception) -> Exception:
             Code.NODE_NOT_STATIC,
             f"{where}control flow or a size depends on the values of tensors, and a program is "
             f"static: {first}",
+        )
+    if returned := _OF_OUTPUT.search(text):
+        return CaptureError(
+            Code.MODEL_UNSUPPORTED,
+            f"the model returns a {returned['kind']}, and what is traced returns tensors, and "
+            "tuples, lists and dicts of them; models of transformers leave their cache out with "
+            "use_cache=False in the config",
         )
     exporters = type(error).__module__.startswith(
         ("torch._dynamo", "torch._export", "torch.export")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.backends import mha
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
@@ -67,10 +68,19 @@ def run_graph(
 
 
 def run_model(model: Callable[..., Any], call: Call) -> Any:
-    """What the model returns, on copies of the arguments."""
+    """What the model returns, on copies of the arguments.
+
+    As it is captured: PyTorch's fast path of attention without gradients writes zeros for padded
+    positions, which the path with gradients computes.
+    """
     copy = call.copy()
-    with torch.no_grad():
-        return model(*copy.args, **copy.kwargs)
+    fast = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            return model(*copy.args, **copy.kwargs)
+    finally:
+        mha.set_fastpath_enabled(fast)
 
 
 def leaf_names(value: Any) -> list[str]:

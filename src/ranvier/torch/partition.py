@@ -122,7 +122,8 @@ def partition(module: GraphModule, rules: Rules, options: Options) -> Partition:
 
 def refuse_fallback(found: Partition) -> None:
     """Raises UnsupportedOperatorError for ops that the machine lacks."""
-    missing = {n: r for n, r in found.reasons.items() if r.code not in (Code.OP_RULE,)}
+    chosen = (Code.OP_RULE, Code.OP_SEGMENT_TOO_SMALL)
+    missing = {n: r for n, r in found.reasons.items() if r.code not in chosen}
     if missing:
         lines = [f"{describe(node)}: {r.text} [{r.code.number}]" for node, r in missing.items()]
         count = "1 operator is" if len(lines) == 1 else f"{len(lines)} operators are"

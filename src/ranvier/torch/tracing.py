@@ -153,25 +153,31 @@ def export(
 
 @contextmanager
 def state_kept(model: Callable[..., Any]) -> Generator[None]:
-    """Undo what running the examples does to the buffers of a model.
+    """Undo what running the examples does to the buffers and tables of a model.
 
     Raises CallerError for a model that cannot be run.
     """
     check_model(model)
     owner = owner_of(model)
-    buffers = [] if owner is None else list(owner.buffers())
-    before = [buffer.clone() for buffer in buffers]
+    kept = [] if owner is None else [*owner.buffers(), *scaled_tables(owner)]
+    before = [tensor.detach().clone() for tensor in kept]
     try:
         yield
     finally:
-        for buffer, old in zip(buffers, before, strict=True):
-            if not torch.equal(buffer, old):
-                buffer.copy_(old)
+        for tensor, old in zip(kept, before, strict=True):
+            if not torch.equal(tensor, old):
+                tensor.detach().copy_(old)
+
+
+def scaled_tables(owner: torch.nn.Module) -> list[Tensor]:
+    """The tables of embeddings whose rows a look-up scales down in place."""
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    return [m.weight for m in owner.modules() if isinstance(m, kinds) and m.max_norm is not None]
 
 
 def is_training(model: Callable[..., Any]) -> bool:
     owner = owner_of(model)
-    if owner is None or not owner.training:
+    if owner is None or not getattr(owner, "training", False):  # which frozen scripts lack
         return False
     LOG.warning(
         "the model is in training mode and is returned unchanged; call eval() before tracing"
@@ -211,14 +217,14 @@ def build(
 ) -> Traced:
     """Capture, place, compile, check and assemble. `outer` is what the result is called with."""
     rules, compilation, half = settings.rules, settings.compilation, settings.half
-    expected = run_model(model, call)  # an error of the model is its own
+    expected = fresh(model, call)  # an error of the model is its own
     captured = capture(model, call)
     if settings.check_trace:
         tolerance = settings.check_tolerance or TOLERANCE
-        if not checked:
-            check_captured(captured, call, expected, tolerance)
-        for each in checked:
-            check_captured(captured, each, run_model(model, each), tolerance)
+        pairs = [(each, fresh(model, each)) for each in checked] or [(call, expected)]
+        for each, wanted in pairs:
+            with state_kept(model):  # which the graph shares
+                check_captured(captured, each, wanted, tolerance)
     found = partition(captured, rules, compilation.options)
     log_partition(found)
     if settings.skip_compiler:
@@ -228,7 +234,9 @@ def build(
     attempted = len(found.segments)
     found, neffs = compile_all(found, rules, compilation)
     log_compiled(found, attempted)
-    if not neffs:
+    if not neffs and not captured.graph.find_nodes(
+        op="call_function", target=torch.ops.neff.execute.default
+    ):
         report_nothing(settings.allow_no_ops_on_neuron)
     edges = {n for segment in found.segments for n in (*segment.inputs, *segment.outputs)}
     _, values = run_graph(captured, call, list(edges))
@@ -236,6 +244,12 @@ def build(
         check_programs(found, neffs, values, compilation.options, settings.check_tolerance)
     batch = batch_state(model, call, found, settings)
     return Traced(assemble(found, neffs, batch=batch, half=half), outer, found, values)
+
+
+def fresh(model: Callable[..., Any], call: Call) -> Any:
+    """What the model returns from the state that it has now, and keeps."""
+    with state_kept(model):
+        return run_model(model, call)
 
 
 def report_nothing(allowed: bool) -> None:
