@@ -73,7 +73,7 @@ def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
     importer = GraphImporter(model.flat, InputTypes(model, shapes).resolve(), tolerant=True)
     values = importer.evaluate(importer.root, model.outputs.values())
     if importer.refused:
-        raise _refusal(list(importer.refused.values()))
+        raise _refusal(model.flat.place, list(dict.fromkeys(importer.refused.values())))
     outputs: dict[str, SSAValue] = {}
     for name, value in zip(model.outputs, values, strict=True):
         if not isinstance(value, SSAValue):
@@ -84,8 +84,10 @@ def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
     return importer.finish(outputs, model.identity, model.name)
 
 
-def _refusal(refused: Sequence[Missing]) -> ModelImportError:
-    """What reads from a node that is refused has the same reason, which is told once."""
-    reasons = list(dict.fromkeys(missing.reason for missing in refused))
-    more = f"; and {len(reasons) - MOST_NAMED} more" if len(reasons) > MOST_NAMED else ""
-    return ModelImportError(refused[0].code, "; ".join(reasons[:MOST_NAMED]) + more)
+def _refusal(place: str, refused: Sequence[Missing]) -> ModelImportError:
+    """The first nodes that have no place; what follows one has its reason, and is not told."""
+    told = "; ".join(
+        f"{place}: {missing.node}: {missing.reason}" for missing in refused[:MOST_NAMED]
+    )
+    more = f"; and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
+    return ModelImportError(refused[0].code, told + more)
