@@ -134,7 +134,7 @@ def remove_dead_ops(block: Block) -> bool:
     """Erase pure ops whose results nobody uses, last first; whether there was one."""
     removed = False
     for op in reversed(list(block.ops)):
-        if op.has_trait(Pure) and not any(result.uses for result in op.results):
+        if all(result.first_use is None for result in op.results) and op.has_trait(Pure):
             op.detach()
             op.erase()
             removed = True

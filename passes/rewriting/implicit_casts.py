@@ -37,7 +37,7 @@ def implicitly_narrow(block: Block) -> list[SSAValue]:
     """The values that only casts of ours made narrow, in program order."""
     narrowed: dict[SSAValue, None] = {}
     for op in block.ops:
-        if is_narrowing(op) or any(operand in narrowed for operand in op.operands):
+        if is_narrowing(op) or (narrowed and any(operand in narrowed for operand in op.operands)):
             narrowed |= {result: None for result in op.results if is_narrow(result)}
     return list(narrowed)
 
@@ -69,7 +69,7 @@ def unwind_host_casts(block: Block, on_host: Mapping[Operation, Reason]) -> dict
     narrowed: set[SSAValue] = set()
     unwound: dict[Operation, Reason] = {}
     for op in list(block.ops):
-        if is_narrowing(op) or any(operand in narrowed for operand in op.operands):
+        if is_narrowing(op) or (narrowed and any(operand in narrowed for operand in op.operands)):
             if op in on_host and isinstance(op, TensorOp):
                 unwound[_unwind(op, narrowed)] = on_host[op]
                 continue

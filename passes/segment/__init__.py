@@ -15,7 +15,10 @@ host ops, which compute in the model's own types. Cores are left to `partition-p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,12 +111,25 @@ def segment(
     `rules` are placement rules as text or as a file. Raises PassError for a wrong rule, for one
     that places an op where it cannot run, and if fallback is `error` and an op needs the host.
     """
-    apply_rules(module, rules, function=function)
-    plan = plan_segments(
-        module, target, fallback=fallback, thresholds=thresholds, function=function
-    )
-    if plan is not None:
-        plan.outline()
+    with collector_paused():
+        apply_rules(module, rules, function=function)
+        plan = plan_segments(
+            module, target, fallback=fallback, thresholds=thresholds, function=function
+        )
+        if plan is not None:
+            plan.outline()
+
+
+@contextmanager
+def collector_paused() -> Generator[None]:
+    """Without collections of cyclic garbage: each would walk the whole program for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def plan_segments(
@@ -203,21 +219,24 @@ class Plan:
     block: Block
     reasons: dict[Operation, Reason]
     levels: dict[Operation, int] = field(default_factory=dict[Operation, int])
+    floating: set[Operation] = field(default_factory=set[Operation])
+    """What is copied to its readers, and has no level of its own."""
     _crossing: dict[int, int] | None = None
 
     def settle(self) -> None:
         """Take the casts of ours away from host ops, and find the levels."""
-        self.reasons = unwind_host_casts(self.block, self.reasons)
-        remove_dead_ops(self.block)
-        self.levels = levels_of(self.block, self.reasons.keys())
+        before, self.reasons = self.reasons, unwind_host_casts(self.block, self.reasons)
+        if self.reasons.keys() != before.keys():
+            remove_dead_ops(self.block)
+        self.floating = floating_ops(self.block)
+        self.levels = levels_of(self.block, self.reasons.keys(), self.floating)
         self._crossing = None
 
     def segments(self) -> dict[int, list[Operation]]:
         """The ops of each level in order, floating ones left out."""
-        floating = floating_ops(self.block)
         members: dict[int, list[Operation]] = {}
         for op, level in self.levels.items():
-            if op not in floating:
+            if op not in self.floating:
                 members.setdefault(level, []).append(op)
         return dict(sorted(members.items()))
 
@@ -227,7 +246,9 @@ class Plan:
     def crossing_of(self, segment: Sequence[Operation]) -> int:
         """Bytes that a device segment reads and writes: constants are in it, and cost none."""
         if self._crossing is None:
-            self._crossing = crossing_at(self.block, self.reasons.keys(), self.levels)
+            self._crossing = crossing_at(
+                self.block, self.reasons.keys(), self.floating, self.levels
+            )
         return self._crossing.get(self.levels[segment[0]], 0)
 
     def outline(self) -> None:
@@ -236,27 +257,35 @@ class Plan:
             op.attributes[graph.REASON] = reason_attribute(reason)
         for op in self.block.ops:
             remove_marks(op, PLACEMENT, KEEP)
-        widen_crossing_values(self.block, self.levels)
-        merge_equal_casts(self.block)
-        remove_dead_ops(self.block)
-        outline_levels(self.block, self.levels)
+        if widen_crossing_values(self.block, self.levels):
+            merge_equal_casts(self.block)
+            remove_dead_ops(self.block)
+            self.floating = floating_ops(self.block)
+        outline_levels(self.block, self.levels, self.floating)
 
 
-def widen_crossing_values(block: Block, levels: dict[Operation, int]) -> None:
-    """Between segments, pass f32 where only casts of ours made a value narrow: it is exact."""
+def widen_crossing_values(block: Block, levels: dict[Operation, int]) -> bool:
+    """Between segments, pass f32 where only casts of ours made a value narrow: it is exact.
+
+    Returns whether there was one.
+    """
+    widened = False
     for value in implicitly_narrow(block):
         op = value.owner
         if not isinstance(op, Operation) or is_narrowing(op):
             continue
         readers = [use for use in value.uses if levels.get(use.operation, -1) != levels[op]]
         if readers:
+            widened = True
             for cast_op in widen_for(value, readers):
                 levels[cast_op] = levels[op]
+    return widened
 
 
-def outline_levels(block: Block, levels: Mapping[Operation, int]) -> None:
+def outline_levels(
+    block: Block, levels: Mapping[Operation, int], floating: AbstractSet[Operation]
+) -> None:
     """One segment per level, in the order of levels."""
-    floating = floating_ops(block)
     end = block.last_op
     assert end is not None
     members: dict[int, list[Operation]] = {}

@@ -11,7 +11,7 @@ from ranvier.dialects.diagnostics import Reason
 from ranvier.passes.analysis.locations import framework_ops, op_name
 from ranvier.passes.segment import Plan
 from ranvier.passes.segment.levels import crossing_bytes, fewest_levels, segment_counts
-from ranvier.passes.segment.placed_graph import Numbering
+from ranvier.passes.segment.placed_graph import Numbering, floating_ops
 
 MOST_REASONS = 100
 """Each costs a segmentation; the reasons of the most ops come first."""
@@ -50,6 +50,6 @@ def gains_of(plan: Plan) -> list[Gain]:
 
 def measure(block: Block, on_host: AbstractSet[Operation]) -> tuple[int, int]:
     """Device segments and crossing bytes of a placement, without moving ops to save bytes."""
-    graph = Numbering(block, on_host).graph
+    graph = Numbering(block, on_host, floating_ops(block)).graph
     ways = fewest_levels(graph)
     return segment_counts(ways[0])[0], min(crossing_bytes(graph, levels) for levels in ways)

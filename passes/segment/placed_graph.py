@@ -34,9 +34,11 @@ def floating_ops(block: Block) -> set[Operation]:
     return constant_ops(block.ops) | casts
 
 
-def levels_of(block: Block, on_host: AbstractSet[Operation]) -> dict[Operation, int]:
+def levels_of(
+    block: Block, on_host: AbstractSet[Operation], floating: AbstractSet[Operation]
+) -> dict[Operation, int]:
     """The level of each op but the terminator; floating ops are on that of what they read."""
-    numbered = Numbering(block, on_host)
+    numbered = Numbering(block, on_host, floating)
     chosen = least_crossing(numbered.graph, fewest_levels(numbered.graph))
     levels: dict[Operation, int] = {}
     for op in block.ops:
@@ -49,10 +51,13 @@ def levels_of(block: Block, on_host: AbstractSet[Operation]) -> dict[Operation, 
 
 
 def crossing_at(
-    block: Block, on_host: AbstractSet[Operation], levels: Mapping[Operation, int]
+    block: Block,
+    on_host: AbstractSet[Operation],
+    floating: AbstractSet[Operation],
+    levels: Mapping[Operation, int],
 ) -> dict[int, int]:
     """The bytes that the segment of each device level reads and writes."""
-    numbered = Numbering(block, on_host)
+    numbered = Numbering(block, on_host, floating)
     chosen = [0] * len(numbered.graph)
     for op, number in numbered.numbers.items():
         chosen[number] = levels[op]
@@ -60,19 +65,20 @@ def crossing_at(
 
 
 class Numbering:
-    """The graph of a block, and the number of each op in it."""
+    """The graph of a block without its floating ops, and the number of each op in it."""
 
-    def __init__(self, block: Block, on_host: AbstractSet[Operation]) -> None:
+    def __init__(
+        self, block: Block, on_host: AbstractSet[Operation], floating: AbstractSet[Operation]
+    ) -> None:
         self.numbers: dict[Operation, int] = {}
-        self._floating = floating_ops(block)
         self._roots: dict[SSAValue, tuple[SSAValue, ...]] = {}
         self._hosted: list[bool] = []
-        self._after: list[dict[int, None]] = []
-        self._readers: dict[SSAValue, dict[int, None]] = {arg: {} for arg in block.args}
+        self._after: list[tuple[int, ...]] = []
+        self._readers: dict[SSAValue, list[int]] = {arg: [] for arg in block.args}
         self._ordered: int | None = None
         """The last op with effects."""
         for op in block.ops:
-            if op in self._floating:
+            if op in floating:
                 self._float(op)
             elif op is not block.last_op:
                 self._number(op, op in on_host)
@@ -91,7 +97,7 @@ class Numbering:
             )
             for value, readers in self._readers.items()
         ]
-        self.graph = PlacedGraph(self._hosted, [tuple(after) for after in self._after], values)
+        self.graph = PlacedGraph(self._hosted, self._after, values)
 
     def _rooted(self, value: SSAValue) -> tuple[SSAValue, ...]:
         """The values of numbered ops and arguments behind a value."""
@@ -114,15 +120,15 @@ class Numbering:
                 return
         number = self.numbers[op] = len(self._hosted)
         self._hosted.append(on_host)
-        after: dict[int, None] = {}
-        for root in self._all_rooted(operands_of(op)):
-            self._readers[root][number] = None
-            if isinstance(root.owner, Operation):
-                after[self.numbers[root.owner]] = None
+        roots = self._all_rooted(operands_of(op))
+        after = [self.numbers[root.owner] for root in roots if isinstance(root.owner, Operation)]
+        for root in roots:
+            if (readers := self._readers[root])[-1:] != [number]:  # numbers grow
+                readers.append(number)
         if has_effects(op):
             if self._ordered is not None:
-                after[self._ordered] = None
+                after.append(self._ordered)
             self._ordered = number
-        self._after.append(after)
+        self._after.append(tuple(dict.fromkeys(after)))
         for result in op.results:
-            self._readers[result] = {}
+            self._readers[result] = []
