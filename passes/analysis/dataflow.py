@@ -133,11 +133,14 @@ def expression(value: SSAValue) -> list[Operation]:
 def remove_dead_ops(block: Block) -> bool:
     """Erase pure ops whose results nobody uses, last first; whether there was one."""
     removed = False
-    for op in reversed(list(block.ops)):
+    op = block.last_op
+    while op is not None:
+        before = op.prev_op
         if all(result.first_use is None for result in op.results) and op.has_trait(Pure):
             op.detach()
             op.erase()
             removed = True
+        op = before
     return removed
 
 
