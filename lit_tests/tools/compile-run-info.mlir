@@ -9,7 +9,7 @@
 // COMPILE-NEXT: Number of operations placed on Neuron runtime: 3
 
 // The machine has counted 2 * 3 * 4 products.
-// RUN: ranvier run %t.neff --input x=%t.x.npy --output-dir %t.out --json | filecheck %s --check-prefix EXECUTED
+// RUN: env RANVIER_KERNELS=numpy ranvier run %t.neff --input x=%t.x.npy --output-dir %t.out --json | filecheck %s --check-prefix EXECUTED
 // EXECUTED: "provider": "numpy"
 // EXECUTED: "macs": 24
 
