@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,8 +235,9 @@ def test_forbidden_fallback_lists_the_ops(path: Path) -> None:
 
 
 @pytest.fixture
-def broken_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+def broken_softmax(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A lowering whose guard is wrong: it accepts what it cannot lower."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where reproducers go
 
     def fail(*_: object) -> None:
         raise IndexError("tile 7 of 4")
@@ -261,7 +263,6 @@ def test_a_segment_that_fails_goes_back_to_the_host(
     text = reproducer.read_text()
     assert "nn.softmax" in text
     assert "RUN: ranvier-opt %s -p lower-nn-to-nc,double-buffer,allocate,schedule" in text
-    shutil.rmtree(reproducer.parent)
     x = np.random.default_rng(1).standard_normal((8, 8), np.float32)
     weight = numpy_helper.to_array(model().graph.initializer[0])
     b = np.maximum(x @ weight, 0)
