@@ -171,6 +171,25 @@ def instructions() -> list[Any]:
         cases.append(
             pytest.param(nc.ActivationOp, ("src", "bias"), fields, id=f"activation-{func}-bias")
         )
+    for first, second in (("mult", "add"), ("subtract", "max"), ("min", "mult")):
+        ops = {"op0": first, "op1": second}
+        names = f"{first}-{second}"
+        for roles, numbers in (
+            (("src", "operand0", "operand1"), {}),
+            (("src", "operand0"), {"scalar1": -0.75}),
+            (("src",), {"scalar0": 1.5, "scalar1": 3e38}),
+        ):
+            fields = {**ops, **numbers}
+            cases.append(pytest.param(nc.TensorScalarOp, roles, fields, id=f"{names}-{len(roles)}"))
+        for roles, numbers in (
+            (("src", "operand0", "other"), {}),
+            (("src", "other"), {"scalar0": 0.1}),
+        ):
+            fields = {**ops, **numbers}
+            name = f"{names}-tensor-{len(roles)}"
+            cases.append(pytest.param(nc.ScalarTensorTensorOp, roles, fields, id=name))
+    one = {"op0": "max", "scalar0": 0.0}
+    cases.append(pytest.param(nc.TensorScalarOp, ("src",), one, id="max-alone"))
     cases.append(pytest.param(nc.CopyOp, ("src",), {}, id="copy"))
     cases.append(pytest.param(nc.DmaOp, ("src",), {"queue": 0}, id="dma"))
     return cases
@@ -193,7 +212,8 @@ def test_elementwise_results_have_the_bits_of_numpy(
 ) -> None:
     views = {"dst": (SBUF, specials(result, 9), to)}
     for seed, role in enumerate(roles):
-        access = replace(source, dims=((1, 1),)) if role == "bias" else source
+        single = role in ("bias", "operand0", "operand1")
+        access = replace(source, dims=((1, 1),)) if single else source
         dtype = "f32" if role == "bias" else element
         views[role] = (SBUF, specials(dtype, seed), access)
     results: list[Array] = []

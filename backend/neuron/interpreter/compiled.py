@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ranvier.backend.neuron.interpreter.addresses import Address, address_of, is_separate
 from ranvier.backend.neuron.interpreter.core import CoreState, Issue
 from ranvier.backend.neuron.interpreter.dve import constant
 from ranvier.backend.neuron.interpreter.kernels import (
@@ -38,14 +39,14 @@ from ranvier.backend.neuron.interpreter.pe import Sums
 from ranvier.backend.neuron.interpreter.values import Elementwise, disown
 from ranvier.backend.neuron.program import Instruction, Operand
 from ranvier.dialects import nc
-from ranvier.dialects.nc.types import Space
 
-Address: TypeAlias = Callable[[], int]
 Binder: TypeAlias = Callable[[CoreState, Kernels, Instruction], Issue | None]
 
 _THREADED_MACS = 1 << 18
 _THREADED_ELEMENTS = 1 << 14
 """Work that is worth a second thread: some ten microseconds."""
+_VIEWS = 4
+"""Of a combination: the destination and three sources."""
 
 
 def bind_product(
@@ -69,7 +70,7 @@ def bind_product(
     )
     macs = source.size * columns * prod(trips)
     threads = state.threads if macs >= _THREADED_MACS else 1
-    to, left, right = (_address(state, operand) for operand in operands)
+    to, left, right = (address_of(state, operand) for operand in operands)
     sums = Sums(state, operands[0], f"core {state.index}: nc.matmul")
     first_at: tuple[int, ...] | None = instruction.fields.get("first_at")
     outer = [turn for turn in first_at or () if not depth <= turn < depth + len(trips)]
@@ -97,7 +98,7 @@ def bind_transpose(state: CoreState, kernels: Kernels, instruction: Instruction)
     strides, counts = Turns(0, 0, 0, identity.itemsize), Turns(1, 1, 1, rows)
     moving = Matrix(identity.strides[0], Turns(), strides, counts, TYPES["float32"])
     shape = Product(stationary, moving, dst, Turns(1, 1, 1, 1), rows, columns, rows)
-    to, source = (_address(state, operand) for operand in operands)
+    to, source = (address_of(state, operand) for operand in operands)
     sums = Sums(state, operands[0], f"core {state.index}: nc.transpose")
     run, where, other = kernels.product, ctypes.byref(shape), identity.ctypes
 
@@ -125,18 +126,22 @@ def _matrix(state: CoreState, operand: Operand, trips: Sequence[int], depth: int
     )
 
 
+Source: TypeAlias = "Operand | float"
+"""Elements, or one number for all."""
+
+
 @dataclass(frozen=True)
 class _Work:
-    """`dst = max(first op second, 0 if rectify)`, or the bits of `first`, in one shape."""
+    """`dst = (first op second) then third`, in one shape, or the bits of `first`."""
 
-    operands: tuple[Operand, ...]
-    """The destination, then one or two sources."""
+    dst: Operand
+    sources: tuple[Source, ...]
     layouts: tuple[Layout, ...]
-    op: int = FIRST
-    rectify: bool = False
+    """Of the destination and the sources; a number has none."""
+    ops: tuple[int, ...] = ()
     bits: bool = False
     window: tuple[int, ...] = ()
-    """Bytes from an element of the first source to those that `op` folds into one result."""
+    """Bytes from an element of the first source to those that the op folds into one result."""
 
 
 def bind_activation(state: CoreState, kernels: Kernels, instruction: Instruction) -> Issue | None:
@@ -146,23 +151,49 @@ def bind_activation(state: CoreState, kernels: Kernels, instruction: Instruction
         return None
     if not set(operands) <= {"dst", "src", "bias"}:
         return None
-    op = OPS["add"] if "bias" in operands else FIRST
-    rectify = fields["func"] == "relu"
-    return _bind_on_chip(state, kernels, instruction, ("src", "bias"), op, rectify)
+    steps: list[tuple[str, str | float]] = [("add", "bias")] if "bias" in operands else []
+    if fields["func"] == "relu":
+        steps.append(("max", 0.0))
+    return _bind_on_chip(state, kernels, instruction, "src", steps)
 
 
 def bind_tensor_tensor(
     state: CoreState, kernels: Kernels, instruction: Instruction
 ) -> Issue | None:
     """`dst = lhs op rhs`"""
-    if (op := OPS.get(instruction.fields["op"])) is None:
+    return _bind_on_chip(state, kernels, instruction, "lhs", [(instruction.fields["op"], "rhs")])
+
+
+def bind_tensor_scalar(
+    state: CoreState, kernels: Kernels, instruction: Instruction
+) -> Issue | None:
+    """`dst = (src op0 a) op1 b`, where no step swaps its operands."""
+    fields = instruction.fields
+    if fields.get("reverse0", False) or fields.get("reverse1", False):
         return None
-    return _bind_on_chip(state, kernels, instruction, ("lhs", "rhs"), op)
+    steps = [_step(instruction, number) for number in (0, 1) if f"op{number}" in fields]
+    return _bind_on_chip(state, kernels, instruction, "src", steps)
+
+
+def bind_scalar_tensor_tensor(
+    state: CoreState, kernels: Kernels, instruction: Instruction
+) -> Issue | None:
+    """`dst = (src op0 a) op1 other`"""
+    steps = [_step(instruction, 0), (instruction.fields["op1"], "other")]
+    return _bind_on_chip(state, kernels, instruction, "src", steps)
+
+
+def _step(instruction: Instruction, number: int) -> tuple[str, str | float]:
+    """An operation with one element per partition, or with a number."""
+    role, fields = f"operand{number}", instruction.fields
+    return fields[f"op{number}"], (
+        role if role in instruction.operands else float(fields[f"scalar{number}"])
+    )
 
 
 def bind_copy(state: CoreState, kernels: Kernels, instruction: Instruction) -> Issue | None:
     """`dst = src`: bits between equal types, else through f32."""
-    return _bind_on_chip(state, kernels, instruction, ("src",), FIRST, bits=_alike(instruction))
+    return _bind_on_chip(state, kernels, instruction, "src", [], bits=_alike(instruction))
 
 
 def bind_memset(state: CoreState, kernels: Kernels, instruction: Instruction) -> Issue | None:
@@ -173,18 +204,23 @@ def bind_memset(state: CoreState, kernels: Kernels, instruction: Instruction) ->
     if len(layout) > DIMS:
         return None
     views = [KernelView(Dims(*strides), value.itemsize) for strides in (strides_of(layout), ())]
-    shape = Combination(len(layout), Dims(*shape_of(layout)), *views, KernelView())
-    to, where, source, copy = _address(state, dst), ctypes.byref(shape), value.ctypes, kernels.copy
+    shape = Combination(len(layout), Dims(*shape_of(layout)), *views)
+    to, where, source, copy = (
+        address_of(state, dst),
+        ctypes.byref(shape),
+        value.ctypes,
+        kernels.copy,
+    )
     threads = state.threads if dst.access.size >= _THREADED_ELEMENTS else 1
     return _noted(state, dst, lambda: copy(where, to(), source.data, threads))
 
 
 def bind_dma(state: CoreState, kernels: Kernels, instruction: Instruction) -> Issue | None:
     """Elements of `src` in order to the elements of `dst` in order."""
-    operands = (instruction.operands["dst"], instruction.operands["src"])
-    if (layouts := align(*(state.layout(operand) for operand in operands))) is None:
+    dst, src = instruction.operands["dst"], instruction.operands["src"]
+    if (layouts := align(state.layout(dst), state.layout(src))) is None:
         return None
-    work = _Work(operands, tuple(layouts), bits=_alike(instruction))
+    work = _Work(dst, (src,), tuple(layouts), bits=_alike(instruction))
     return _bind_work(state, kernels, work)
 
 
@@ -200,7 +236,7 @@ def bind_reduce(state: CoreState, kernels: Kernels, instruction: Instruction) ->
         return None
     places = product(*([stride * i for i in range(count)] for stride, count in inner))
     window = tuple(sum(place) for place in places)
-    work = _Work((dst, source), tuple(layouts), op, window=window)
+    work = _Work(dst, (source,), tuple(layouts), (op,), window=window)
     return _noted(state, dst, _bind_work(state, kernels, work))
 
 
@@ -212,20 +248,26 @@ def _bind_on_chip(
     state: CoreState,
     kernels: Kernels,
     instruction: Instruction,
-    sources: Sequence[str],
-    op: int,
-    rectify: bool = False,
+    first: str,
+    steps: Sequence[tuple[str, str | float]],
     bits: bool = False,
 ) -> Issue | None:
-    """A source may be one element per partition, and the destination words of PSUM."""
+    """From the operand `first` by steps, each with an operand or a number.
+
+    An operand may be one element per partition, and the destination words of PSUM.
+    """
     both = Elementwise(state, dict(instruction.operands))
-    if not both.nested:
+    if not both.nested or not all(op in OPS for op, _ in steps):
         return None
-    roles = [role for role in ("dst", *sources) if role in both.operands]
-    operands = tuple(both.operands[role] for role in roles)
-    layouts = tuple(both.layouts[role] for role in roles)
-    work = _Work(operands, layouts, op, rectify, bits)
-    return _noted(state, operands[0], _bind_work(state, kernels, work))
+    named = [first, *(other for _, other in steps)]
+    work = _Work(
+        both.operands["dst"],
+        tuple(both.operands[name] if isinstance(name, str) else name for name in named),
+        tuple(both.layouts[name] if isinstance(name, str) else () for name in ("dst", *named)),
+        tuple(OPS[op] for op, _ in steps),
+        bits,
+    )
+    return _noted(state, work.dst, _bind_work(state, kernels, work))
 
 
 def _noted(state: CoreState, dst: Operand, issue: Issue | None) -> Issue | None:
@@ -243,105 +285,53 @@ def _noted(state: CoreState, dst: Operand, issue: Issue | None) -> Issue | None:
 def _bind_work(state: CoreState, kernels: Kernels, work: _Work) -> Issue | None:
     if (shape := _combination(work)) is None:
         return None
-    dst, *sources = work.operands
     where = ctypes.byref(shape)
-    threads = state.threads if dst.access.size >= _THREADED_ELEMENTS else 1
-    to, first, *others = (_address(state, operand) for operand in work.operands)
+    threads = state.threads if work.dst.access.size >= _THREADED_ELEMENTS else 1
+    to = address_of(state, work.dst)
+    first, *others = (_source_address(state, source) for source in work.sources)
     run = kernels.combine
     if work.bits:
         return lambda: kernels.copy(where, to(), first(), threads)
-    if len(sources) == 1:
-        return lambda: run(where, to(), first(), None, threads)
-    (second,) = others
-    return lambda: run(where, to(), first(), second(), threads)
+    match others:
+        case [second, third]:
+            return lambda: run(where, to(), first(), second(), third(), threads)
+        case [second]:
+            return lambda: run(where, to(), first(), second(), None, threads)
+        case _:
+            return lambda: run(where, to(), first(), None, None, threads)
+
+
+def _source_address(state: CoreState, source: Source) -> Address:
+    if isinstance(source, Operand):
+        return address_of(state, source)
+    number = np.full(1, source, np.float32).ctypes
+    return lambda: number.data
 
 
 def _combination(work: _Work) -> Combination | None:
     """The kernel's view of the work; None where the kernels do not do it."""
-    dst, *sources = work.operands
     to, *layouts = work.layouts
-    if len(to) > DIMS or not all(
-        is_separate(dst, source, to == layout)
-        for source, layout in zip(sources, layouts, strict=True)
-    ):
-        return None
-    if work.bits:
-        kinds = [operand.dtype.itemsize for operand in work.operands]
-    elif all(operand.dtype.name in TYPES for operand in work.operands):
-        kinds = [TYPES[operand.dtype.name] for operand in work.operands]
-    else:
+    for source, layout in zip(work.sources, layouts, strict=True):
+        if isinstance(source, Operand) and not is_separate(work.dst, source, to == layout):
+            return None
+    kinds = [_kind(part, work.bits) for part in (work.dst, *work.sources)]
+    if len(to) > DIMS or None in kinds:
         return None
     views = [
-        KernelView(Dims(*(stride for stride, _ in layout)), kind)
+        KernelView(Dims(*strides_of(layout)), kind)
         for layout, kind in zip(work.layouts, kinds, strict=True)
     ]
-    if len(views) == 2:
-        views.append(KernelView())
-    counts, places = Dims(*(count for _, count in to)), Places(*work.window)
-    return Combination(len(to), counts, *views, work.op, work.rectify, len(work.window), places)
+    views += [KernelView()] * (_VIEWS - len(views))
+    ops = (*work.ops, FIRST, FIRST)[:2]
+    counts, places = Dims(*shape_of(to)), Places(*work.window)
+    return Combination(len(to), counts, *views, *ops, len(work.window), places)
 
 
-def is_separate(dst: Operand, source: Operand, alike: bool) -> bool:
-    """Whether no element of `source` is written before it is read.
-
-    That is so in other memory, in other bytes, and in the same place if both walk alike.
-    """
-    if (dst.space, dst.memory) != (source.space, source.memory):
-        return True
-    if dst.access.steps != source.access.steps:
-        return False
-    if alike and dst.access.partition == source.access.partition and _start(dst) == _start(source):
-        return True
-    ours, theirs = (_partitions(o) for o in (dst, source))
-    if dst.space != Space.DRAM and (ours[1] <= theirs[0] or theirs[1] <= ours[0]):
-        return True
-    ours, theirs = (_extent(o) for o in (dst, source))
-    return ours[1] <= theirs[0] or theirs[1] <= ours[0]
-
-
-def _start(operand: Operand) -> int:
-    return operand.address + operand.access.start * operand.dtype.itemsize
-
-
-def _partitions(operand: Operand) -> tuple[int, int]:
-    return operand.access.partition, operand.access.partition + operand.access.partitions
-
-
-def _extent(operand: Operand) -> tuple[int, int]:
-    """First byte in a partition or in DRAM, and the byte behind the last, in the first turn."""
-    low, high = operand.access.extent([1] * len(operand.access.steps))
-    size = operand.dtype.itemsize
-    return operand.address + low * size, operand.address + (high + 1) * size
-
-
-def _address(state: CoreState, operand: Operand) -> Address:
-    """A function that gives the address of the operand's first element in the current turns."""
-    access, size = operand.access, operand.dtype.itemsize
-    moves = [(depth, step * size) for depth, step in enumerate(access.steps) if step]
-    start = _start(operand)
-    if operand.space == Space.DRAM:
-        places, number, moved = (
-            state.dram_addresses,
-            operand.memory,
-            _moved(state.turns, start, moves),
-        )
-        return lambda: places[number] + moved()
-    memory = state.memory(operand.space)
-    start += memory.ctypes.data + access.partition * memory.strides[0]
-    return _moved(state.turns, start, moves)
-
-
-def _moved(turns: list[int], start: int, moves: Sequence[tuple[int, int]]) -> Address:
-    """A function that gives `start`, moved by the current turns; short where there are few."""
-    if not moves:
-        return lambda: start
-    if len(moves) == 1:
-        ((depth, move),) = moves
-        return lambda: start + move * turns[depth]
-    if len(moves) == 2:
-        (outer, far), (inner, near) = moves
-        return lambda: start + far * turns[outer] + near * turns[inner]
-    return lambda: start + sum(turns[depth] * move for depth, move in moves)
+def _kind(part: Source, bits: bool) -> int | None:
+    """What a kernel calls an element type; None if it does not know it."""
+    if not isinstance(part, Operand):
+        return TYPES["float32"]
+    return part.dtype.itemsize if bits else TYPES.get(part.dtype.name)
 
 
 BINDERS: dict[type[nc.InstructionOp], Binder] = {
@@ -349,6 +339,8 @@ BINDERS: dict[type[nc.InstructionOp], Binder] = {
     nc.TransposeOp: bind_transpose,
     nc.ActivationOp: bind_activation,
     nc.TensorTensorOp: bind_tensor_tensor,
+    nc.TensorScalarOp: bind_tensor_scalar,
+    nc.ScalarTensorTensorOp: bind_scalar_tensor_tensor,
     nc.ReduceOp: bind_reduce,
     nc.CopyOp: bind_copy,
     nc.MemsetOp: bind_memset,

@@ -85,8 +85,9 @@ class Combination(ctypes.Structure):
         ("dst", View),
         ("first", View),
         ("second", View),
+        ("third", View),
         ("op", c_int64),
-        ("rectify", c_int64),
+        ("then", c_int64),
         ("window", c_int64),
         ("places", Places),
     )
@@ -103,7 +104,7 @@ class Kernels:
     product: Kernel
     """`(product, dst, stationary, moving, accumulate, threads)`"""
     combine: Kernel
-    """`(combination, dst, first, second, threads)`"""
+    """`(combination, dst, first, second, third, threads)`"""
     copy: Kernel
     """`(combination, dst, src, threads)`"""
 
@@ -158,7 +159,7 @@ def _loaded() -> Kernels | str:
         return str(reason)
     return Kernels(
         _function(library, "ranvier_product", 4, 2),
-        _function(library, "ranvier_combine", 4, 1),
+        _function(library, "ranvier_combine", 5, 1),
         _function(library, "ranvier_copy", 3, 1),
     )
 
