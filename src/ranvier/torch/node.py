@@ -20,9 +20,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
-_OURS = str(Path(__file__).parent)
-_NOT_OWN = (str(Path(torch.__file__).parent), "<")
-"""Files of PyTorch, and code that it makes."""
+_NOT_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+"""Files of PyTorch and ours, and code that PyTorch makes."""
 
 DISPLAYED = {
     "_native_batch_norm_legit_no_training": "batch_norm",
@@ -136,9 +135,8 @@ def module_names(node: Node) -> tuple[str, ...]:
 
 def source_of(node: Node) -> str:
     """`model.py:12`, the line of the user's code that made a node; empty if unknown."""
-    every = _FRAME.findall(node.meta.get("stack_trace") or "")
-    frames = [frame for frame in every if not frame[0].startswith(_OURS)]
-    own = [frame for frame in frames if not frame[0].startswith(_NOT_OWN)] or frames
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if not frame[0].startswith(_NOT_OWN)]
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 
