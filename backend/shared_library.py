@@ -49,7 +49,7 @@ def built(source: Path, flags: Sequence[str], stem: str, what: str, parts: bytes
             LOG.info("compiling %s, once: %s", what, path)
             _build(command, path)
     except OSError as error:
-        raise NoLibrary(f"{path.parent}: {error.strerror}") from error
+        raise NoLibrary(f"{path.parent}: {error.strerror or error}") from error
     return path
 
 
