@@ -149,7 +149,7 @@ def specials(dtype: str, seed: int) -> Array:
     wide = (bits.astype(np.uint32) << 16) | random.integers(0, 1 << 16, bits.shape, np.uint32)
     values = bits.view(DTYPES["bf16"]) if dtype == "bf16" else wide.view(np.float32)
     edges = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e38, 1.0])
-    values[:, :10] = random.permutation(edges).astype(values.dtype)
+    values[:, :10] = random.permuted(np.tile(edges, (128, 1)), axis=1).astype(values.dtype)
     return values
 
 
@@ -222,7 +222,7 @@ def test_elementwise_results_have_the_bits_of_numpy(
         results.append(issue(op, views, **fields)[0])
     ours, theirs = (np.nan_to_num(result.astype(np.float32), nan=7e37) for result in results)
     np.testing.assert_array_equal(ours, theirs)
-    assert np.isnan(results[0].astype(np.float32)).any() or op is nc.DmaOp or to is not VIEWS[0][0]
+    assert len(np.unique(ours)) > 4
     if op in (nc.CopyOp, nc.DmaOp) and element == result:
         np.testing.assert_array_equal(*(result.view(np.uint8) for result in results))
 
