@@ -18,9 +18,12 @@ demo-photos: $(FRAMEWORKS)/stamp
 
 test: lint lit unit demo-test frameworks
 
+# One folder after another: a process keeps the weights of every model that it has traced.
 test-full: test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
-	$(FRAMEWORKS)/bin/python -m pytest $(BRIDGES) -n 2 --dist loadfile -m "slow"
+	for folder in $(BRIDGES); do \
+		$(FRAMEWORKS)/bin/python -m pytest $$folder -n 2 --dist loadfile -m slow || exit 1; \
+	done
 
 # The types of the bridges are those of the frameworks, so pyright looks where these are.
 lint: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
