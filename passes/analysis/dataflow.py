@@ -6,6 +6,7 @@ Everything here is one walk over the ops in their order: a block's order is a to
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from math import prod
 from typing import cast
@@ -101,14 +102,20 @@ def constant_ops(ops: Iterable[Operation]) -> set[Operation]:
     """The constant sources, and the ops that compute something of constants alone."""
     constants: set[Operation] = set()
     for op in ops:
-        if is_constant_source(op) or (
-            isinstance(op, ReferenceSemantics)
-            and len(op.results) == 1
-            and op.operands
-            and all(operand.owner in constants for operand in op.operands)
-        ):
+        if is_constant(op, constants):
             constants.add(op)
     return constants
+
+
+def is_constant(op: Operation, constants: AbstractSet[Operation]) -> bool:
+    """Whether an op is a constant source, or computes something of `constants` alone."""
+    if not op.operands:
+        return is_constant_source(op)
+    return (
+        all(operand.owner in constants for operand in op.operands)
+        and isinstance(op, ReferenceSemantics)
+        and len(op.results) == 1
+    )
 
 
 def expression(value: SSAValue) -> list[Operation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Block, Operation, SSAValue, Use
@@ -33,11 +33,18 @@ def is_narrow(value: SSAValue) -> bool:
     return isinstance(element_of(value), NARROW_FLOATS)
 
 
+def is_narrowed(op: Operation, narrowed: Collection[SSAValue]) -> bool:
+    """Whether an op is a cast of ours to a narrow type, or reads one of the `narrowed` values."""
+    return is_narrowing(op) or (
+        bool(narrowed) and any(operand in narrowed for operand in op.operands)
+    )
+
+
 def implicitly_narrow(block: Block) -> list[SSAValue]:
     """The values that only casts of ours made narrow, in program order."""
     narrowed: dict[SSAValue, None] = {}
     for op in block.ops:
-        if is_narrowing(op) or (narrowed and any(operand in narrowed for operand in op.operands)):
+        if is_narrowed(op, narrowed):
             narrowed |= {result: None for result in op.results if is_narrow(result)}
     return list(narrowed)
 
@@ -69,7 +76,7 @@ def unwind_host_casts(block: Block, on_host: Mapping[Operation, Reason]) -> dict
     narrowed: set[SSAValue] = set()
     unwound: dict[Operation, Reason] = {}
     for op in list(block.ops):
-        if is_narrowing(op) or (narrowed and any(operand in narrowed for operand in op.operands)):
+        if is_narrowed(op, narrowed):
             if op in on_host and isinstance(op, TensorOp):
                 unwound[_unwind(op, narrowed)] = on_host[op]
                 continue

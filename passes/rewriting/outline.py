@@ -7,7 +7,7 @@ group reads from a later one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
@@ -23,7 +23,7 @@ Build: TypeAlias = Callable[
 
 
 class Outliner:
-    """One outlining of one block. `placed` says which group each op that moves belongs to."""
+    """One outlining of one block into groups of its ops."""
 
     def __init__(
         self,
@@ -36,9 +36,6 @@ class Outliner:
         self._groups = groups
         self._floating = floating
         self._build = build
-        self.placed: dict[Operation, int] = {
-            op: index for index, ops in enumerate(groups) for op in ops
-        }
         self.results: dict[SSAValue, SSAValue] = {}
         """What stands for a value of a group outside of it."""
 
@@ -46,77 +43,53 @@ class Outliner:
         """Outline. Floating values that the block's terminator reads go into the named group."""
         end = self._block.last_op
         assert end is not None
-        outputs = self._outputs(end)
+        bodies = [Body(ops, self._floating) for ops in self._groups]
         returned = [v for v in dict.fromkeys(end.operands) if v.owner in self._floating]
-        for index, ops in enumerate(self._groups):
-            extra = returned if index == keep_constants_in else []
-            self._outline(index, ops, outputs[index], extra, end)
+        copies = [bodies[keep_constants_in].value(value) for value in returned]
+        crossing = {value for body in bodies for value in body.inputs} | {*end.operands}
+        for index, body in enumerate(bodies):
+            outputs = [value for value in body.own if value in crossing]
+            pairs = list(zip(outputs, outputs, strict=True))
+            if index == keep_constants_in:
+                pairs += zip(returned, copies, strict=True)
+            self._close(index, body, pairs, end)
         end.operands = [self.results.get(value, value) for value in end.operands]
         for op in reversed(list(self._block.ops)):
             if op in self._floating:
                 op.detach()
                 op.erase()
 
-    def _outputs(self, end: Operation) -> list[list[SSAValue]]:
-        """Per group, in program order, its values that another group or the terminator reads."""
-        read: set[SSAValue] = set()
-        for index, ops in enumerate(self._groups):
-            for op in ops:
-                read |= self._foreign(operands_of(op), index)
-        read |= self._foreign(end.operands, -1)
-        return [[r for op in ops for r in op.results if r in read] for ops in self._groups]
-
-    def _foreign(self, values: Sequence[SSAValue], index: int) -> set[SSAValue]:
-        """The values of other groups among `values` and behind floating ones."""
-        foreign: set[SSAValue] = set()
-        pending = list(values)
-        seen: set[Operation] = set()
-        while pending:
-            value = pending.pop()
-            owner = value.owner
-            if owner in self._floating and isinstance(owner, Operation):
-                if owner not in seen:
-                    seen.add(owner)
-                    pending.extend(owner.operands)
-            elif isinstance(owner, Operation) and self.placed.get(owner, index) != index:
-                foreign.add(value)
-        return foreign
-
-    def _outline(
-        self,
-        index: int,
-        ops: Sequence[Operation],
-        outputs: Sequence[SSAValue],
-        extra: Sequence[SSAValue],
-        end: Operation,
+    def _close(
+        self, index: int, body: Body, yielded: Sequence[tuple[SSAValue, SSAValue]], end: Operation
     ) -> None:
-        body = Body(self._floating, {r for op in ops for r in op.results})
-        for op in ops:
-            op.detach()
-            body.add(op)
-        yielded = [*outputs, *(body.value(value) for value in extra)]
-        body.block.add_op(graph.YieldOp(*yielded))
+        """Build the op of a filled body that yields the second of each pair for the first."""
+        inner = [value for _, value in yielded]
+        body.block.add_op(graph.YieldOp(*inner))
         inputs = [self.results.get(value, value) for value in body.inputs]
-        built = self._build(index, inputs, [v.type for v in yielded], Region(body.block))
+        built = self._build(index, inputs, [v.type for v in inner], Region(body.block))
         self._block.insert_ops_before(built, end)
-        for old, inner, new in zip((*outputs, *extra), yielded, built[-1].results, strict=True):
+        for (old, value), new in zip(yielded, built[-1].results, strict=True):
             self.results[old] = new
-            new.name_hint = inner.name_hint
+            new.name_hint = value.name_hint
 
 
 class Body:
-    """The block of a group while it is filled."""
+    """The block of a group: its ops, moved in, and copies of the floating ops that they read."""
 
-    def __init__(self, floating: AbstractSet[Operation], own: AbstractSet[SSAValue]) -> None:
+    def __init__(self, ops: Sequence[Operation], floating: AbstractSet[Operation]) -> None:
         self.block = Block()
         self.inputs: list[SSAValue] = []
+        """The values from outside that it reads, in the order of its arguments."""
+        self.own: dict[SSAValue, None] = {result: None for op in ops for result in op.results}
         self._floating = floating
-        self._own = own
         self._inside: dict[SSAValue, SSAValue] = {}
+        for op in ops:
+            op.detach()
+            self._add(op)
 
     def value(self, outer: SSAValue) -> SSAValue:
         """What a value is called inside: itself, a copy of a floating op's, or an argument."""
-        if outer in self._own:
+        if outer in self.own:
             return outer
         if outer not in self._inside:
             owner = outer.owner
@@ -129,16 +102,16 @@ class Body:
                 self._inside[outer] = argument
         return self._inside[outer]
 
-    def add(self, op: Operation) -> None:
-        """Move an op in; it, and what is in its regions, read what is inside."""
-        inside = {outer: self.value(outer) for outer in operands_of(op)}
-        for reader in op.walk():
-            reader.operands = [inside.get(operand, operand) for operand in reader.operands]
+    def _add(self, op: Operation) -> None:
+        """Take an op in; it, and what is in its regions, read what is inside."""
+        inside = {v: self.value(v) for v in operands_of(op) if v not in self.own}
+        for reader in op.walk() if inside else ():
+            if any(operand in inside for operand in reader.operands):
+                reader.operands = [inside.get(operand, operand) for operand in reader.operands]
         self.block.add_op(op)
 
     def _copy(self, op: Operation) -> None:
-        known: Mapping[SSAValue, SSAValue] = {v: self.value(v) for v in operands_of(op)}
-        copy = op.clone(dict(known))
+        copy = op.clone({v: self.value(v) for v in operands_of(op)})
         self.block.add_op(copy)
         for old, new in zip(op.results, copy.results, strict=True):
             self._inside[old] = new

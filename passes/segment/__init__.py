@@ -29,7 +29,12 @@ from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.passes.analysis.dataflow import constant_ops, main_block, remove_dead_ops
+from ranvier.passes.analysis.dataflow import (
+    constant_ops,
+    is_constant,
+    main_block,
+    remove_dead_ops,
+)
 from ranvier.passes.analysis.locations import describe
 from ranvier.passes.analysis.operators import reason_of
 from ranvier.passes.apply_rules import apply_rules
@@ -45,7 +50,7 @@ from ranvier.passes.rewriting.implicit_casts import (
 from ranvier.passes.rewriting.marks import KEEP, PLACEMENT, placement_of, remove_marks
 from ranvier.passes.rewriting.outline import Outliner
 from ranvier.passes.segment.demotion import Thresholds, demoted
-from ranvier.passes.segment.placed_graph import crossing_at, floating_ops, levels_of
+from ranvier.passes.segment.placed_graph import crossing_at, floating_casts, levels_of
 from ranvier.passes.simplify_shapes import merge_equal_casts
 from ranvier.passes.target import HostCosts, Target, set_target, target_of
 
@@ -151,13 +156,14 @@ def plan_segments(
     if block is None or any(isinstance(op, graph.SegmentOp) for op in block.ops):
         return None
     remove_dead_ops(block)
-    plan = Plan(block, host_reasons(block, target))
+    plan = first_plan(block, target)
     plan.settle()
-    while more := demoted(
-        plan.device_segments(), plan.reasons, target, thresholds, plan.crossing_of
-    ):
-        plan.reasons |= more
-        plan.settle()
+    if plan.reasons and thresholds != Thresholds():
+        while more := demoted(
+            plan.device_segments(), plan.reasons, target, thresholds, plan.crossing_of
+        ):
+            plan.reasons |= more
+            plan.settle()
     if plan.reasons and fallback == "error":
         raise PassError(Code.FALLBACK_FORBIDDEN, _refusal(target, plan.reasons))
     return plan
@@ -183,17 +189,22 @@ def reason_attribute(reason: Reason) -> Attribute:
     return ArrayAttr([StringAttr(reason.code.number), StringAttr(reason.text)])
 
 
-def host_reasons(block: Block, target: Target) -> dict[Operation, Reason]:
+def first_plan(block: Block, target: Target) -> Plan:
     """The ops that do not run on the target, and why; constants run nowhere.
 
     A reason that stands on an op holds, and a rule comes before what the target says. Raises
     PassError for rules that place ops on the target which it does not run.
     """
-    constants = constant_ops(block.ops)
-    reasons: dict[Operation, Reason] = {}
-    impossible: list[str] = []
-    for op in block.ops:
-        if op is block.last_op or op in constants or is_implicit(op):
+    plan = Plan(block)
+    reasons, impossible = plan.reasons, list[str]()
+    for op in block.ops:  # once for all that it asks: large programs do not stay in the caches
+        if is_constant(op, plan.constants):
+            plan.constants.add(op)
+            continue
+        if is_implicit(op):
+            plan.has_casts = True
+            continue
+        if op is block.last_op:
             continue
         placement, rule = placement_of(op) or ("", "")
         if (reason := reason_of(op)) is not None:
@@ -209,7 +220,7 @@ def host_reasons(block: Block, target: Target) -> dict[Operation, Reason]:
             Code.RULE_IMPOSSIBLE,
             f"{target.name} cannot run what rules place on it: {_listed(impossible)}",
         )
-    return reasons
+    return plan
 
 
 @dataclass
@@ -217,20 +228,32 @@ class Plan:
     """Which ops are on the host and why, and the level of each op: a level is a segment."""
 
     block: Block
-    reasons: dict[Operation, Reason]
+    reasons: dict[Operation, Reason] = field(default_factory=dict[Operation, Reason])
+    constants: set[Operation] = field(default_factory=set[Operation])
+    has_casts: bool = False
+    """Whether `cast-bf16` has left any."""
     levels: dict[Operation, int] = field(default_factory=dict[Operation, int])
-    floating: set[Operation] = field(default_factory=set[Operation])
+    floating: AbstractSet[Operation] = frozenset[Operation]()
     """What is copied to its readers, and has no level of its own."""
     _crossing: dict[int, int] | None = None
 
     def settle(self) -> None:
         """Take the casts of ours away from host ops, and find the levels."""
-        before, self.reasons = self.reasons, unwind_host_casts(self.block, self.reasons)
-        if self.reasons.keys() != before.keys():
-            remove_dead_ops(self.block)
-        self.floating = floating_ops(self.block)
+        if self.has_casts:
+            before, self.reasons = self.reasons, unwind_host_casts(self.block, self.reasons)
+            if self.reasons.keys() != before.keys():
+                self._remove_dead_casts()
+        self._float()
         self.levels = levels_of(self.block, self.reasons.keys(), self.floating)
         self._crossing = None
+
+    def _remove_dead_casts(self) -> None:
+        remove_dead_ops(self.block)
+        self.constants = constant_ops(self.block.ops)
+
+    def _float(self) -> None:
+        casts = floating_casts(self.block) if self.has_casts else frozenset[Operation]()
+        self.floating = self.constants | casts
 
     def segments(self) -> dict[int, list[Operation]]:
         """The ops of each level in order, floating ones left out."""
@@ -255,12 +278,10 @@ class Plan:
         """Put each level into a segment, in the order of levels."""
         for op, reason in self.reasons.items():
             op.attributes[graph.REASON] = reason_attribute(reason)
-        for op in self.block.ops:
-            remove_marks(op, PLACEMENT, KEEP)
-        if widen_crossing_values(self.block, self.levels):
+        if self.has_casts and widen_crossing_values(self.block, self.levels):
             merge_equal_casts(self.block)
-            remove_dead_ops(self.block)
-            self.floating = floating_ops(self.block)
+            self._remove_dead_casts()
+            self._float()
         outline_levels(self.block, self.levels, self.floating)
 
 
@@ -290,6 +311,7 @@ def outline_levels(
     assert end is not None
     members: dict[int, list[Operation]] = {}
     for op in block.ops:
+        remove_marks(op, PLACEMENT, KEEP)
         if op not in floating and op is not end:
             members.setdefault(levels[op], []).append(op)
     if any(operand.owner in floating for operand in end.operands):

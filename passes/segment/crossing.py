@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,16 +49,21 @@ class Mover:
         for op, after in enumerate(graph.after):
             for earlier in after:
                 self._readers[earlier].append(op)
-        self._touching: list[list[int]] = [[] for _ in range(len(graph))]
-        for number, value in enumerate(graph.values):
-            for op in value.readers:
-                self._touching[op].append(number)
-            if value.producer is not None and value.producer not in value.readers:
-                self._touching[value.producer].append(number)
         self._members: dict[int, set[int]] = {}
         for op, level in enumerate(self._levels):
             if level % 2:
                 self._members.setdefault(level, set()).add(op)
+
+    @cached_property
+    def _touching(self) -> list[list[int]]:
+        """Per op, the values that it makes or reads, by position."""
+        touching: list[list[int]] = [[] for _ in range(len(self._graph))]
+        for number, value in enumerate(self._graph.values):
+            for op in value.readers:
+                touching[op].append(number)
+            if value.producer is not None and value.producer not in value.readers:
+                touching[value.producer].append(number)
+        return touching
 
     def run(self) -> list[int]:
         """The levels after no pair of segments gains any more, or after some rounds."""

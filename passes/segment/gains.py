@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from xdsl.ir import Block, Operation
+from xdsl.ir import Operation
 
 from ranvier.dialects.diagnostics import Reason
 from ranvier.passes.analysis.locations import framework_ops, op_name
 from ranvier.passes.segment import Plan
 from ranvier.passes.segment.levels import crossing_bytes, fewest_levels, segment_counts
-from ranvier.passes.segment.placed_graph import Numbering, floating_ops
+from ranvier.passes.segment.placed_graph import Numbering
 
 MOST_REASONS = 100
 """Each costs a segmentation; the reasons of the most ops come first."""
@@ -37,10 +37,10 @@ def gains_of(plan: Plan) -> list[Gain]:
     for op, reason in plan.reasons.items():
         groups.setdefault((op_name(op), reason), []).append(op)
     order = sorted(groups.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]
-    segments, crossing = measure(plan.block, plan.reasons.keys())
+    segments, crossing = measure(plan, plan.reasons.keys())
     gains: list[Gain] = []
     for (name, reason), ops in order:
-        fewer, less = measure(plan.block, plan.reasons.keys() - set(ops))
+        fewer, less = measure(plan, plan.reasons.keys() - set(ops))
         named = {part for op in ops for part in framework_ops(op)}
         gains.append(
             Gain(name, reason, len(named) or len(ops), max(0, segments - fewer), crossing - less)
@@ -48,8 +48,8 @@ def gains_of(plan: Plan) -> list[Gain]:
     return sorted(gains, key=lambda gain: (-gain.segments, -gain.ops))
 
 
-def measure(block: Block, on_host: AbstractSet[Operation]) -> tuple[int, int]:
+def measure(plan: Plan, on_host: AbstractSet[Operation]) -> tuple[int, int]:
     """Device segments and crossing bytes of a placement, without moving ops to save bytes."""
-    graph = Numbering(block, on_host, floating_ops(block)).graph
+    graph = Numbering(plan.block, on_host, plan.floating).graph
     ways = fewest_levels(graph)
     return segment_counts(ways[0])[0], min(crossing_bytes(graph, levels) for levels in ways)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 HOST_FIRST, DEVICE_FIRST = 0, 1
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """Something that may cross between segments: who makes it, its bytes, who reads it."""
 
     producer: int | None
     """None for an argument of the function."""
     size: int
-    readers: tuple[int, ...]
+    readers: Sequence[int]
     returned: bool = False
 
 

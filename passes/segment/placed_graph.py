@@ -13,40 +13,43 @@ from collections.abc import Set as AbstractSet
 from xdsl.ir import Block, Operation, SSAValue
 
 from ranvier.passes.analysis.dataflow import (
-    constant_ops,
     has_effects,
     operands_of,
     value_bytes,
 )
-from ranvier.passes.rewriting.implicit_casts import implicitly_narrow, is_implicit, is_narrowing
+from ranvier.passes.rewriting.implicit_casts import (
+    is_implicit,
+    is_narrow,
+    is_narrowed,
+    is_narrowing,
+)
 from ranvier.passes.segment.crossing import least_crossing
 from ranvier.passes.segment.levels import PlacedGraph, Value, crossing_by_level, fewest_levels
 
 
-def floating_ops(block: Block) -> set[Operation]:
-    """Ops that are copied to their readers: constants, and implicit casts of operands."""
+def floating_casts(block: Block) -> set[Operation]:
+    """Casts of ours that prepare operands: like constants, they are copied to their readers."""
     end = block.last_op
-    casts = {
+    return {
         op
         for op in block.ops
         if is_narrowing(op) and all(use.operation is not end for use in op.results[0].uses)
     }
-    return constant_ops(block.ops) | casts
 
 
 def levels_of(
     block: Block, on_host: AbstractSet[Operation], floating: AbstractSet[Operation]
 ) -> dict[Operation, int]:
-    """The level of each op but the terminator; floating ops are on that of what they read."""
+    """The level of each op but the terminator, in program order.
+
+    The floating ops come last, each on the level of what it reads.
+    """
     numbered = Numbering(block, on_host, floating)
     chosen = least_crossing(numbered.graph, fewest_levels(numbered.graph))
-    levels: dict[Operation, int] = {}
-    for op in block.ops:
-        if op in numbered.numbers:
-            levels[op] = chosen[numbered.numbers[op]]
-        elif op is not block.last_op:
-            read = (levels[v.owner] for v in op.operands if isinstance(v.owner, Operation))
-            levels[op] = max(read, default=0)
+    levels = {op: chosen[number] for op, number in numbered.numbers.items()}
+    for op in numbered.floating:
+        read = (levels[v.owner] for v in op.operands if isinstance(v.owner, Operation))
+        levels[op] = max(read, default=0)
     return levels
 
 
@@ -71,13 +74,21 @@ class Numbering:
         self, block: Block, on_host: AbstractSet[Operation], floating: AbstractSet[Operation]
     ) -> None:
         self.numbers: dict[Operation, int] = {}
+        self.floating: list[Operation] = []
+        """Those of the block, in its order."""
         self._roots: dict[SSAValue, tuple[SSAValue, ...]] = {}
         self._hosted: list[bool] = []
         self._after: list[tuple[int, ...]] = []
-        self._readers: dict[SSAValue, list[int]] = {arg: [] for arg in block.args}
+        self._known: dict[SSAValue, tuple[int | None, list[int]]] = {
+            arg: (None, []) for arg in block.args
+        }
+        """Who makes and who reads each value."""
         self._ordered: int | None = None
         """The last op with effects."""
+        narrow: set[SSAValue] = set()
         for op in block.ops:
+            if is_narrowed(op, narrow):
+                narrow.update(filter(is_narrow, op.results))
             if op in floating:
                 self._float(op)
             elif op is not block.last_op:
@@ -87,15 +98,14 @@ class Numbering:
             if block.last_op
             else set[SSAValue]()
         )
-        narrow = set(implicitly_narrow(block))
         values = [
             Value(
-                self.numbers.get(value.owner) if isinstance(value.owner, Operation) else None,
+                maker,
                 value_bytes(value.type) * (2 if value in narrow else 1),
-                tuple(readers),
+                readers,
                 value in returned,
             )
-            for value, readers in self._readers.items()
+            for value, (maker, readers) in self._known.items()
         ]
         self.graph = PlacedGraph(self._hosted, self._after, values)
 
@@ -107,6 +117,7 @@ class Numbering:
         return tuple(dict.fromkeys(root for value in values for root in self._rooted(value)))
 
     def _float(self, op: Operation) -> None:
+        self.floating.append(op)
         roots = self._all_rooted(op.operands)
         for result in op.results:
             self._roots[result] = roots
@@ -121,14 +132,16 @@ class Numbering:
         number = self.numbers[op] = len(self._hosted)
         self._hosted.append(on_host)
         roots = self._all_rooted(operands_of(op))
-        after = [self.numbers[root.owner] for root in roots if isinstance(root.owner, Operation)]
+        after: list[int] = []
         for root in roots:
-            if (readers := self._readers[root])[-1:] != [number]:  # numbers grow
-                readers.append(number)
+            maker, readers = self._known[root]
+            readers.append(number)
+            if maker is not None:
+                after.append(maker)
         if has_effects(op):
             if self._ordered is not None:
                 after.append(self._ordered)
             self._ordered = number
         self._after.append(tuple(dict.fromkeys(after)))
         for result in op.results:
-            self._readers[result] = []
+            self._known[result] = (number, [])
