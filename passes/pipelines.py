@@ -17,6 +17,7 @@ from xdsl.universe import Universe
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.passes.errors import PassError
+from ranvier.passes.target import load_target
 
 BeforeEach: TypeAlias = Callable[[str], None]
 AfterEach: TypeAlias = Callable[[ModulePass, ModuleOp], None]
@@ -33,12 +34,6 @@ ESCAPES = {
     **{chr(code): f"\\{name}" for name, code in zip("ntrvf", (10, 9, 13, 11, 12), strict=True)},
 }
 """How xDSL's pipeline syntax writes what it does not take as it is."""
-
-
-def lowering_pipeline(relayout: str = "fast") -> str:
-    """From stages to engine programs with addresses."""
-    options = "" if relayout == "fast" else f"{{relayout={relayout}}}"
-    return f"lower-nn-to-nc{options},double-buffer,allocate,schedule"
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,17 @@ def default_pipeline(
     saturate_infinity: bool = False,
     relayout: str = "fast",
 ) -> str:
-    """From an imported module to a scheduled program for `cores` NeuronCores."""
+    """From an imported module to a program for `cores` NeuronCores; the target says how it lowers.
+
+    Raises PassError for a target that is not installed.
+    """
     placement = placement_pipeline(
         target, mode, keep=keep, placing=placing, saturate_infinity=saturate_infinity
     )
-    return f"{placement},partition-pipeline{{cores={cores}}},{lowering_pipeline(relayout)}"
+    lowering = load_target(target).pipeline(cores)
+    if relayout != "fast":
+        lowering = lowering.replace("lower-nn-to-nc", f"lower-nn-to-nc{{relayout={relayout}}}")
+    return f"{placement},partition-pipeline{{cores={cores}}},{lowering}"
 
 
 def quoted(text: str) -> str:

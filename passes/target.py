@@ -47,7 +47,7 @@ class Target(Protocol):
         ...
 
     def pipeline(self, cores: int) -> str:
-        """The passes from an imported module to a program, in xDSL's pipeline syntax."""
+        """The passes from stages to a program for so many cores, in xDSL's pipeline syntax."""
         ...
 
 

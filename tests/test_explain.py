@@ -262,7 +262,7 @@ def test_a_segment_that_fails_goes_back_to_the_host(
     reproducer = Path(caplog.text.partition("reproducer: ")[2].split()[0])
     text = reproducer.read_text()
     assert "nn.softmax" in text
-    assert "RUN: ranvier-opt %s -p lower-nn-to-nc,double-buffer,allocate,schedule" in text
+    assert "RUN: ranvier-opt %s -p lower-nn-to-nc,keep-on-chip,double-buffer,allocate" in text
     x = np.random.default_rng(1).standard_normal((8, 8), np.float32)
     weight = numpy_helper.to_array(model().graph.initializer[0])
     b = np.maximum(x @ weight, 0)

@@ -178,7 +178,7 @@ def test_named_pipelines_are_text_that_the_tool_takes():
     assert [step.name for step in steps][-2:] == ["segment", "fold-constants"]
     assert {step.name: step for step in steps}["cast-bf16"].keep == ("nn.exp",)
     assert default_pipeline("inf1", 4).endswith(
-        "partition-pipeline{cores=4},lower-nn-to-nc,double-buffer,allocate,schedule"
+        "partition-pipeline{cores=4},lower-nn-to-nc,keep-on-chip,double-buffer,allocate,schedule"
     )
     with pytest.raises(PassError, match="no-such-pass"):
         parse_pipeline("no-such-pass")

@@ -30,6 +30,7 @@ PASSES = {
     "saturate-infinity": "ranvier.passes.saturate_infinity:SaturateInfinityPass",
     "partition-pipeline": "ranvier.passes.partition_pipeline:PartitionPipelinePass",
     "lower-nn-to-nc": "ranvier.backend.neuron.lower_nn_to_nc:LowerNnToNcPass",
+    "keep-on-chip": "ranvier.backend.neuron.keep_on_chip:KeepOnChipPass",
     "double-buffer": "ranvier.backend.neuron.double_buffer:DoubleBufferPass",
     "allocate": "ranvier.backend.neuron.allocate:AllocatePass",
     "schedule": "ranvier.backend.neuron.schedule:SchedulePass",

@@ -25,7 +25,7 @@ from ranvier.dialects.nc.access import Access, AccessesAttr
 from ranvier.dialects.nc.instruction import InstructionOp
 from ranvier.dialects.nc.types import PSUM_BANKS, Space, buffer_type_of
 
-SHORTEST = 8
+SHORTEST = 4
 """Turns of a loop that is doubled: fewer gain less than their text costs."""
 LONGEST = 24
 """Ops of a body that is written twice."""

@@ -64,7 +64,7 @@ class NeuronTarget:
         return limits.HOST_LATENCY + nbytes / limits.HOST_BYTES if nbytes else 0.0
 
     def pipeline(self, cores: int) -> str:
-        return "lower-nn-to-nc,double-buffer,allocate,schedule"
+        return "lower-nn-to-nc,keep-on-chip,double-buffer,allocate,schedule"
 
 
 INF1 = NeuronTarget(limits.INF1)

@@ -24,4 +24,4 @@
 
 // The passes that would run, as text that ranvier-opt takes.
 // RUN: ranvier compile %t.onnx --print-pipeline | filecheck %s --check-prefix PIPELINE
-// PIPELINE: legalize{target=inf2},merge-products,cast-bf16{mode=all}{{.*}}lower-nn-to-nc,double-buffer,allocate,schedule
+// PIPELINE: legalize{target=inf2},merge-products,cast-bf16{mode=all}{{.*}}lower-nn-to-nc,keep-on-chip,double-buffer,allocate,schedule

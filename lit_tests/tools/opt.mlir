@@ -1,5 +1,5 @@
 // RUN: ranvier-opt %s -p 'fold-batch-norm' --verify-execution | filecheck %s
-// RUN: ranvier-opt %s -p 'legalize{target=inf2},cast-bf16,segment,lower-nn-to-nc,double-buffer,allocate,schedule' --verify-execution | filecheck %s --check-prefix=LOWERED
+// RUN: ranvier-opt %s -p 'legalize{target=inf2},cast-bf16,segment,lower-nn-to-nc,keep-on-chip,double-buffer,allocate,schedule' --verify-execution | filecheck %s --check-prefix=LOWERED
 // RUN: ranvier-opt --version | filecheck %s --check-prefix=VERSION
 // RUN: ranvier-opt --help | filecheck %s --check-prefix=HELP
 

@@ -48,8 +48,10 @@ class Compiled:
         return [op for op in self.module.walk() if isinstance(op, nc.ProgramOp)]
 
 
-def compiled(module: ModuleOp, target: str, mode: str, cores: int = 1) -> Compiled:
-    """Run the default pipeline in place."""
+def compiled(
+    module: ModuleOp, target: str, mode: str, cores: int = 1, *, skip: str = ""
+) -> Compiled:
+    """Run the default pipeline in place, but for the passes of the text `skip`."""
     refusals: list[Refusal] = []
     narrow: list[Attribute | None] = []
 
@@ -58,7 +60,7 @@ def compiled(module: ModuleOp, target: str, mode: str, cores: int = 1) -> Compil
             refusals.extend(refusals_of(module))
             narrow.append(narrowest(module))
 
-    pipeline = default_pipeline(target, cores, mode)
+    pipeline = default_pipeline(target, cores, mode).replace(skip, "")
     run_pipeline(module, pipeline, after_each=after, verify=True)
     return Compiled(module, tuple(refusals), narrow[0])
 

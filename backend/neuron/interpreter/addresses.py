@@ -12,21 +12,30 @@ from ranvier.dialects.nc.types import Space
 Address: TypeAlias = Callable[[], int]
 
 
-def is_separate(dst: Operand, source: Operand, alike: bool) -> bool:
+def is_separate(dst: Operand, source: Operand, alike: bool, trips: Sequence[int]) -> bool:
     """Whether no element of `source` is written before it is read.
 
-    That is so in other memory, in other bytes, and in the same place if both walk alike.
+    That is so in other memory, in other bytes, and in the same place if both walk alike. `trips`
+    are those of the loops around, 0 where they are not known.
     """
     if (dst.space, dst.memory) != (source.space, source.memory):
         return True
     if dst.access.steps != source.access.steps:
-        return False
+        return _are_apart(dst, source, trips)
     if alike and dst.access.partition == source.access.partition and _start(dst) == _start(source):
         return True
     ours, theirs = (_partitions(o) for o in (dst, source))
     if dst.space != Space.DRAM and (ours[1] <= theirs[0] or theirs[1] <= ours[0]):
         return True
-    ours, theirs = (_extent(o) for o in (dst, source))
+    return _are_apart(dst, source, [1] * len(trips))
+
+
+def _are_apart(one: Operand, other: Operand, trips: Sequence[int]) -> bool:
+    """Whether the operands touch no byte of each other in all turns of the loops."""
+    known = trips[: len(one.access.steps)]
+    if not all(known):
+        return False
+    ours, theirs = (_extent(operand, known) for operand in (one, other))
     return ours[1] <= theirs[0] or theirs[1] <= ours[0]
 
 
@@ -38,9 +47,9 @@ def _partitions(operand: Operand) -> tuple[int, int]:
     return operand.access.partition, operand.access.partition + operand.access.partitions
 
 
-def _extent(operand: Operand) -> tuple[int, int]:
-    """First byte in a partition or in DRAM, and the byte behind the last, in the first turn."""
-    low, high = operand.access.extent([1] * len(operand.access.steps))
+def _extent(operand: Operand, trips: Sequence[int]) -> tuple[int, int]:
+    """First byte in a partition or in DRAM, and the byte behind the last, over all turns."""
+    low, high = operand.access.extent(trips)
     size = operand.dtype.itemsize
     return operand.address + low * size, operand.address + (high + 1) * size
 

@@ -283,7 +283,7 @@ def _noted(state: CoreState, dst: Operand, issue: Issue | None) -> Issue | None:
 
 
 def _bind_work(state: CoreState, kernels: Kernels, work: _Work) -> Issue | None:
-    if (shape := _combination(work)) is None:
+    if (shape := _combination(work, state.trips)) is None:
         return None
     where = ctypes.byref(shape)
     threads = state.threads if work.dst.access.size >= _THREADED_ELEMENTS else 1
@@ -308,11 +308,11 @@ def _source_address(state: CoreState, source: Source) -> Address:
     return lambda: number.data
 
 
-def _combination(work: _Work) -> Combination | None:
+def _combination(work: _Work, trips: Sequence[int]) -> Combination | None:
     """The kernel's view of the work; None where the kernels do not do it."""
     to, *layouts = work.layouts
     for source, layout in zip(work.sources, layouts, strict=True):
-        if isinstance(source, Operand) and not is_separate(work.dst, source, to == layout):
+        if isinstance(source, Operand) and not is_separate(work.dst, source, to == layout, trips):
             return None
     kinds = [_kind(part, work.bits) for part in (work.dst, *work.sources)]
     if len(to) > DIMS or None in kinds:

@@ -72,6 +72,8 @@ class CoreState:
     dram: list[Array] = field(default_factory=list[Array])
     """Byte areas of the tensors; the last is the scratch area."""
     turns: list[int] = field(default_factory=lambda: [0] * LOOP_DEPTH)
+    trips: list[int] = field(default_factory=lambda: [0] * LOOP_DEPTH)
+    """Of the loops around what is being bound; 0 where they are not known."""
     kernels: Kernels | None = None
     """What compiled kernels there are to bind instructions to."""
     threads: int = 1

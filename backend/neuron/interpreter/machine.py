@@ -241,7 +241,9 @@ class Machine:
     def _bind_loop(self, state: CoreState, loop: Loop, depth: int) -> Issue:
         if (nest := self._bind_nest(state, loop, depth)) is not None:
             return nest
+        state.trips[depth] = loop.trip
         body, turns = self._bind(state, loop.body, depth + 1), state.turns
+        state.trips[depth] = 0
 
         def run() -> None:
             for turn in range(loop.trip):

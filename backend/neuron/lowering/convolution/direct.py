@@ -8,6 +8,7 @@ image: more time on DMA than the tensor engine saves.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -16,7 +17,15 @@ from xdsl.ir import SSAValue
 
 from ranvier.backend.neuron.limits import Machine
 from ranvier.backend.neuron.lowering.convolution.geometry import Convolution, Geometry
-from ranvier.backend.neuron.lowering.emitter import ZERO, OnChip, Ref, Tile, first_at, merged
+from ranvier.backend.neuron.lowering.emitter import (
+    ZERO,
+    Affine,
+    OnChip,
+    Ref,
+    Tile,
+    first_at,
+    merged,
+)
 from ranvier.backend.neuron.lowering.pointwise import evict
 from ranvier.backend.neuron.lowering.views import Region, Shape, View, tile_of
 from ranvier.dialects import nc, nn
@@ -37,6 +46,21 @@ def turns_of(g: Geometry) -> tuple[int, int]:
     """Matmuls along each axis of the kernel."""
     rows, columns = copies_of(g)
     return -(-g.taps[0] // rows), -(-g.taps[1] // columns)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Weights of a filter tile on chip: element `block`, `turn`, `filter` of a row."""
+
+    tile: OnChip
+    block: int
+    """Elements from one channel block to the next."""
+    turn: int
+    first: Affine = ZERO
+
+    def ref(self, rows: int, at: Affine, filters: int) -> Ref:
+        """The weights of some rows of the array from an element on."""
+        return self.tile.rows(0, rows, self.first + at, ((1, filters),))
 
 
 class Direct(Convolution):
@@ -67,6 +91,8 @@ class Direct(Convolution):
         self.resident = self.blocks * prod(self.turns) * self.cut <= budget
         grouped = "direct" if g.groups == 1 else f"direct.g{g.groups}"
         self.weights = self.kernel.arranged(self.context, grouped, self._arrange)
+        whole = self.blocks * prod(self.turns) * g.filters <= budget and g.groups == 1
+        self.panel = self._load_all_weights() if whole else None
         for n in e.tiles(g.n, images):
             for group in e.tiles(g.groups, 1):
                 for row in e.tiles(g.out[0], rows):
@@ -163,7 +189,34 @@ class Direct(Convolution):
                 src=Ref(image.buffer, image.at(start, []).start, dims),
             )
 
-    def _load_weights(self, group: Tile, filters: Tile, rows: Tile) -> OnChip:
+    def _load_all_weights(self) -> Panel:
+        """All weights at once: the next layer's arrive while this one computes."""
+        e, (_, tiles, rows, turns, filters) = self.e, self.weights.shape
+        size = turns * filters
+        tile = e.sbuf(min(rows, PARTITIONS), tiles * self.blocks * size, self.weights.element)
+        for k in e.tiles(rows, PARTITIONS):
+            e.emit(
+                nc.DmaOp,
+                dst=tile.rows(
+                    *(0, k.size, k.start.scaled(size, PARTITIONS)),
+                    merged([(self.blocks * size, tiles), (1, size)]),
+                ),
+                src=self.weights.at(
+                    (ZERO, ZERO, k.start, ZERO, ZERO),
+                    [(2, k.size), (1, tiles), (3, turns), (4, filters)],
+                ),
+            )
+        return Panel(tile, size, filters)
+
+    def _part(self, panel: Panel, filters: Tile) -> Panel:
+        """The weights of some filters, of all."""
+        tiled = self.weights.shape[1] > 1
+        first = (
+            filters.start.scaled(self.blocks * panel.block, self.cut) if tiled else filters.start
+        )
+        return replace(panel, first=first)
+
+    def _load_weights(self, group: Tile, filters: Tile, rows: Tile) -> Panel:
         """The weights of some rows, a multiple of the partitions or less."""
         e, turns = self.e, prod(self.turns)
         blocks = -(-rows.size // PARTITIONS)
@@ -183,14 +236,17 @@ class Direct(Convolution):
                     [(2, k.size), (3, turns), (4, filters.size)],
                 ),
             )
-        return tile
+        return Panel(tile, turns * filters.size, filters.size)
 
     def _multiply(self, strip: OnChip, at: tuple[Tile, Tile, Tile, Tile]) -> None:
         g, e = self.g, self.e
         n, group, row, column = at
         for filters in e.tiles(g.filters, self.cut):
             whole = Tile(ZERO, self.rows)
-            stationary = self._load_weights(group, filters, whole) if self.resident else None
+            if self.panel is not None:
+                stationary = self._part(self.panel, filters)
+            else:
+                stationary = self._load_weights(group, filters, whole) if self.resident else None
             channel = group.start * g.filters + filters.start
             bias = self.biases(channel, filters.size)
             wide = tile_of(column.size, MAX_MOVING)
@@ -210,7 +266,7 @@ class Direct(Convolution):
     def _sum(
         self,
         psum: OnChip,
-        resident: OnChip | None,
+        resident: Panel | None,
         strip: OnChip,
         at: tuple[Tile, Tile, Tile, Tile],
         tile: tuple[Tile, Tile, Tile],
@@ -224,25 +280,24 @@ class Direct(Convolution):
             [(tall * wide, n.size), (g.strides[0] * wide, y.size), (g.strides[1], x.size)]
         )
         for k in e.tiles(self.rows, PARTITIONS):
-            stationary = resident or self._load_weights(group, filters, k)
-            block = k.start.scaled(prod(self.turns) * filters.size, PARTITIONS)
+            panel = resident or self._load_weights(group, filters, k)
+            block = k.start.scaled(panel.block, PARTITIONS) if resident else ZERO
             for r in e.tiles(g.taps[0], self.copies[0]):
                 for s in e.tiles(g.taps[1], self.copies[1]):
                     taps = (r.size - 1) * self.copies[1] + s.size
                     rows = taps * g.channels if prod(self.copies) > 1 else k.size
                     weight = r.start.scaled(self.turns[1], self.copies[0])
-                    weight = (weight + s.start.scaled(1, self.copies[1])) * filters.size
+                    weight = (weight + s.start.scaled(1, self.copies[1])) * panel.turn
                     pixel = (
                         k.start.scaled(n.size * tall * wide, PARTITIONS)
                         + (y.start * g.strides[0] + r.start * g.dilations[0]) * wide
                         + x.start * g.strides[1]
                         + s.start * g.dilations[1]
                     )
-                    at_weight = weight + block if resident is not None else weight
                     e.emit(
                         nc.MatmulOp,
                         fields={"first_at": first_at(k, r, s)},
                         dst=psum.ref(),
-                        stationary=stationary.rows(0, rows, at_weight, ((1, filters.size),)),
+                        stationary=panel.ref(rows, weight + block, filters.size),
                         moving=strip.rows(0, rows, pixel, dims),
                     )
