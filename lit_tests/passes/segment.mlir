@@ -81,6 +81,23 @@ func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<2xf32>) {
 
 // -----
 
+// Where there is a host segment, a returned constant is in it.
+// CHECK-LABEL: @main
+// CHECK-NEXT:  graph.segment "seg0" on "neuron"
+// CHECK:       %[[O:.*]], %[[C:.*]] = graph.segment "host0" on "host" (%{{.*}} = %{{.*}} : tensor<4xf32>) -> (tensor<4xf32>, tensor<2xf32>) {
+// CHECK:         %[[K:.*]] = nn.constant
+// CHECK-NEXT:    graph.yield %{{.*}}, %[[K]]
+// CHECK-NOT:   graph.segment
+// CHECK:       func.return %[[O]], %[[C]]
+func.func @main(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<2xf32>) {
+  %k = nn.constant dense<2.0> : tensor<2xf32>
+  %0 = nn.relu %x : tensor<4xf32>
+  %1 = nn.opaque "onnx" "Mystery" version 22(%0) settings {} : (tensor<4xf32>) -> tensor<4xf32>
+  func.return %1, %k : tensor<4xf32>, tensor<2xf32>
+}
+
+// -----
+
 // A segmented module stays as it is.
 // CHECK-LABEL: @main
 // CHECK-NEXT:  graph.segment "mine" on "neuron"

@@ -314,8 +314,9 @@ def outline_levels(
         remove_marks(op, PLACEMENT, KEEP)
         if op not in floating and op is not end:
             members.setdefault(levels[op], []).append(op)
+    host = min((level for level in members if level % 2 == 0), default=0)
     if any(operand.owner in floating for operand in end.operands):
-        members.setdefault(0, [])
+        members.setdefault(host, [])
     order = sorted(members)
     names = segment_names(order)
 
@@ -325,7 +326,9 @@ def outline_levels(
         placement = graph.NEURON if order[index] % 2 else graph.HOST
         return [graph.SegmentOp(names[index], placement, inputs, types, body)]
 
-    Outliner(block, [members[level] for level in order], floating, build).run(0)
+    Outliner(block, [members[level] for level in order], floating, build).run(
+        order.index(host) if host in members else 0
+    )
 
 
 def segment_names(levels: Sequence[int]) -> list[str]:
