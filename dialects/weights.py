@@ -84,7 +84,7 @@ class WeightStore:
         return known
 
     def _collect_before(self, nbytes: int) -> None:
-        """Free the arrays of dead modules if there may be as many bytes of them as of the living."""
+        """Free the arrays of dead modules if these may hold as many bytes as the living."""
         self._new += nbytes
         most = max(self._in_use, _COLLECTED)
         if self._new >= most:
