@@ -1,18 +1,25 @@
 """Where the bytes of weights are: safetensors files, mapped read-only, and arrays of this process.
 
-The IR names weights and never holds their bytes. Relative paths start at `directory`, which a tool
-sets to the folder of the IR file; it is the working directory otherwise.
+The text of the IR names weights and never holds their bytes. An array of this process lives as long
+as an `nn.weight` that names it, or another owner of what `register` gives. A module is a cycle of
+objects, and Python collects those by their number, not by their bytes: so the store asks for a
+collection when the bytes that it knows have doubled. Relative paths start at `directory`, which a
+tool sets to the folder of the IR file; it is the working directory otherwise.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import ml_dtypes
 import numpy as np
@@ -34,6 +41,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
 }
 _HEADER_LIMIT = 100 << 20
+_COLLECTED = 64 << 20
+"""New bytes from which on a collection may pay: it takes as long as the hash of so many."""
+_MOST_FILES = 64
+"""Mapped at a time by the store; each holds a descriptor. Tensors in use keep their own map."""
 
 
 def sha256_of(array: Array) -> str:
@@ -42,24 +53,52 @@ def sha256_of(array: Array) -> str:
     return hashlib.sha256(flat.data).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """An array of this process, read-only. The store knows it while somebody has this."""
+
+    identity: str
+    """SHA-256 of its bytes."""
+    array: Array
+
+
 class WeightStore:
-    """Arrays by identity, and mapped files by path. One per process: `STORE`."""
+    """Arrays by identity while they live, and mapped files by path. One per process: `STORE`."""
 
     def __init__(self) -> None:
         self.directory = Path()
-        self._arrays: dict[str, Array] = {}
-        self._files: dict[Path, dict[str, Array]] = {}
+        self._arrays: WeakValueDictionary[str, Registered] = WeakValueDictionary()
+        self._in_use = self._new = 0
+        """Bytes known after the last collection, and the most that are known beyond them."""
+        self._files: OrderedDict[Path, dict[str, Array]] = OrderedDict()
 
-    def register(self, array: Array) -> str:
-        """Keep an array of this process, read-only, and return its SHA-256."""
+    def register(self, array: Array) -> Registered:
+        """Know an array as long as the result lives. Equal bytes share the first array of them."""
         identity = sha256_of(array)
-        if identity not in self._arrays:
+        known = self._arrays.get(identity)
+        if known is None or not _is_intact(known, array):
             view = np.ascontiguousarray(array).reshape(array.shape).view()
             view.flags.writeable = False
-            self._arrays[identity] = view
-        return identity
+            self._collect_before(view.nbytes)
+            self._arrays[identity] = known = Registered(identity, view)
+        return known
 
-    def registered(self, identity: str) -> Array | None:
+    def _collect_before(self, nbytes: int) -> None:
+        """Free the arrays of dead modules if these may hold as many bytes as the living."""
+        self._new += nbytes
+        most = max(self._in_use, _COLLECTED)
+        if self._new >= most:
+            self._new = self.nbytes() + nbytes - self._in_use  # some have died by themselves
+        if self._new >= most:
+            gc.collect()
+            self._in_use, self._new = self.nbytes(), nbytes
+
+    def nbytes(self) -> int:
+        """Of all arrays that are known."""
+        return sum(known.array.nbytes for known in list(self._arrays.values()))
+
+    def registered(self, identity: str) -> Registered | None:
+        """The array of these bytes; None if there never was one, or nothing names it any more."""
         return self._arrays.get(identity)
 
     def read(self, file: str, key: str) -> Array:
@@ -67,6 +106,9 @@ class WeightStore:
         path = (self.directory / file).resolve()
         if path not in self._files:
             self._files[path] = map_safetensors(path)
+        self._files.move_to_end(path)
+        if len(self._files) > _MOST_FILES:
+            self._files.popitem(last=False)
         tensors = self._files[path]
         if key not in tensors:
             raise CallerError(
@@ -80,6 +122,15 @@ class WeightStore:
 
 
 STORE = WeightStore()
+
+
+def _is_intact(known: Registered, array: Array) -> bool:
+    """Whether a known array still has the bytes of one whose identity is the same.
+
+    An array of a framework shares memory with the framework's tensor, which may be trained further.
+    """
+    same = known.array.ctypes.data == array.ctypes.data and array.flags.c_contiguous
+    return same or sha256_of(known.array) == known.identity
 
 
 def map_safetensors(path: Path) -> dict[str, Array]:

@@ -73,13 +73,13 @@ class ModuleBuilder:
             value = self.append(nn.ConstantOp(array), location)
             hint(value, name)
             return value
-        identity, type = STORE.register(array), tensor(array.shape, element)
-        if (loaded := self._loads.get((identity, type))) is None:
+        known, type = STORE.register(array), tensor(array.shape, element)
+        if (loaded := self._loads.get((known.identity, type))) is None:
             symbol = self._unused_symbol(name)
-            self._weights[symbol] = nn.WeightOp(symbol, type, sha256=identity)
+            self._weights[symbol] = nn.WeightOp(symbol, type, array=known)
             loaded = self.append(nn.LoadWeightOp(symbol, type), location)
             hint(loaded, name)
-            self._loads[identity, type] = loaded
+            self._loads[known.identity, type] = loaded
         return loaded
 
     def _unused_symbol(self, name: str) -> str:

@@ -86,6 +86,11 @@ FUNCTIONS: dict[str, tuple[Build, Callable[[Array], Array], float]] = {
     "floor": (nn.FloorOp, np.floor, 0),
     "ceil": (nn.CeilOp, np.ceil, 0),
     "round": (nn.RoundOp, np.rint, 0),
+    "round_down": (
+        lambda x: nn.RoundOp(x, halves="down"),
+        lambda x: np.where(x % 1 == 0.5, np.floor(x), np.rint(x)),
+        0,
+    ),
     "sign": (nn.SignOp, np.sign, 0),
     "atan": (nn.AtanOp, np.arctan, 4),
     "asin": (nn.AsinOp, np.arcsin, 4),

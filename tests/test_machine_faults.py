@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import numpy as np
 import pytest
 from samples import Array
@@ -68,6 +71,22 @@ def test_accumulation_starts_where_first_at_says() -> None:
     (thrice,) = run(program(LOAD, start, ADD, ADD, EVICT, STORE))
     np.testing.assert_allclose(once.reshape(128, 128), SQUARE.T @ SQUARE, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-5)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_machine_dies_with_the_last_who_has_it(exact: bool) -> None:
+    """Its memories are as large as a chip's, too large to wait for the collector of cycles."""
+    looped = ADD.replace("][1:", " + i0*0 + i1*0][1:") + " {first_at = array<i64: 1>}"
+    text = program(LOAD, "nc.loop 2 { nc.loop 3 {", looped, "} }", EVICT, STORE)
+    machine = Machine(text, INF2, exact=exact)
+    machine.run([SQUARE], no_weights)
+    alive = ref(machine.states[0].sbuf)
+    gc.disable()
+    try:
+        del machine
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_first_at_names_the_loops_whose_first_turn_starts() -> None:

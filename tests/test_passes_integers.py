@@ -247,7 +247,7 @@ def test_weights_of_integers_are_read(values: Array, stays: list[str]) -> None:
         return [load, truth, nn.MulOp(load.result, truth.result)]
 
     module = module_of(build, [np.ones(len(values), np.bool_)])
-    weight = nn.WeightOp("w", tensor(values.shape, i64), sha256=STORE.register(values))
+    weight = nn.WeightOp("w", tensor(values.shape, i64), array=STORE.register(values))
     module.body.block.insert_op_before(weight, module.body.block.ops.first)
     narrow_integers(module, lambda op: True)
     module.verify()

@@ -40,6 +40,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array, ConstantSource, Work
 from ranvier.dialects.nn.types import Tensor, TensorOp, dtype_of, element_type_of, is_float, tensor
+from ranvier.dialects.weights import STORE, Registered
 
 DENSE_LIMIT = 1024
 """Constants up to so many bytes stay in the IR; larger ones are weights."""
@@ -157,12 +158,12 @@ class WeightOp(IRDLOperation):
         *,
         file: str | None = None,
         key: str | None = None,
-        sha256: str | None = None,
+        array: Registered | None = None,
         splat: float | None = None,
         seed: int | None = None,
         body: Region | None = None,
     ) -> None:
-        texts = {"file": file, "key": key, "sha256": sha256}
+        texts = {"file": file, "key": key, "sha256": None if array is None else array.identity}
         properties: dict[str, Attribute | None] = {
             "sym_name": StringAttr(name),
             "type": type,
@@ -171,6 +172,11 @@ class WeightOp(IRDLOperation):
         }
         properties |= {k: None if v is None else StringAttr(v) for k, v in texts.items()}
         super().__init__(properties=properties, regions=[body or Region()])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # An op that is built, cloned or parsed while the array lives keeps it alive.
+        self._array = None if self.sha256 is None else STORE.registered(self.sha256.data)
 
     @property
     def symbol(self) -> str:

@@ -7,8 +7,8 @@ from math import erf as scalar_erf
 from typing import Any, ClassVar
 
 import numpy as np
-from xdsl.dialects.builtin import BoolAttr, i1
-from xdsl.irdl import irdl_op_definition, prop_def
+from xdsl.dialects.builtin import BoolAttr, StringAttr, i1
+from xdsl.irdl import irdl_op_definition, opt_prop_def, prop_def
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array
@@ -167,12 +167,23 @@ class SignOp(UnaryOp):
 
 @irdl_op_definition
 class RoundOp(UnaryOp):
-    """Nearest integer; halves go to the even one."""
+    """Nearest integer; halves go to the even one, or to the lower one with `halves = "down"`."""
 
     name = "nn.round"
+    halves = opt_prop_def(StringAttr)
+
+    def infer(self) -> Sequence[Tensor]:
+        if (halves := self.get("halves", "even")) not in ("even", "down"):
+            raise VerifyException(f"halves is even or down, got {halves}")
+        return super().infer()
+
+    @property
+    def down(self) -> bool:
+        return self.get("halves", "even") == "down"
 
     def evaluate(self, *operands: Array) -> Array:
-        return np.round(operands[0])
+        x, nearest = operands[0], np.round(operands[0])
+        return nearest - (x - nearest == -0.5) if self.down else nearest
 
 
 @irdl_op_definition

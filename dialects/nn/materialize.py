@@ -83,7 +83,8 @@ class Weights:
             if (array := in_memory(op)) is None:
                 raise CallerError(
                     Code.WEIGHT_MISSING,
-                    f"@{op.symbol} names an array of another process, sha256 {op.sha256.data}",
+                    f"@{op.symbol} names an array that this process does not have, or no longer, "
+                    f"sha256 {op.sha256.data}",
                 )
             return array
         if op.splat is not None:
@@ -132,9 +133,12 @@ def in_memory(op: WeightOp) -> Array | None:
     Equal bytes have one identity whatever type they were registered under, so they are viewed as
     the type of the weight if they have its size.
     """
-    array = None if op.sha256 is None else STORE.registered(op.sha256.data)
+    known = None if op.sha256 is None else STORE.registered(op.sha256.data)
+    if known is None:
+        return None
+    array = known.array
     shape, dtype = op.tensor_type.get_shape(), dtype_of(op.tensor_type.element_type)
-    if array is None or array.nbytes != prod(shape) * dtype.itemsize:
+    if array.nbytes != prod(shape) * dtype.itemsize:
         return array
     return array.reshape(-1).view(dtype).reshape(shape)
 

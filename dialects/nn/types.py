@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import Any, Self, TypeAlias, cast
 
@@ -103,7 +103,7 @@ def type_of(value: SSAValue) -> Tensor:
     return cast(Tensor, value.type)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _shape_of_type(type: Tensor) -> tuple[int, ...]:
     return type.get_shape()
 

@@ -224,11 +224,7 @@ def import_div_sqrt_dim(node: Node) -> SSAValue:
 @mx_op("rint")
 def import_rint(node: Node) -> SSAValue:
     """The nearest integer; of two, the lower one."""
-    value, element = node.operand(0), node.element()
-    low = node.build(nn.FloorOp(value))
-    rest = node.build(nn.SubOp(value, low))
-    above = node.build(nn.GreaterOp(rest, node.constant(0.5, element)))
-    return node.build(nn.AddOp(low, node.cast(above, element)))
+    return node.build(nn.RoundOp(node.operand(0), halves="down"))
 
 
 @mx_op("logical_not")

@@ -1,9 +1,12 @@
-"""Models of the zoo as ONNX files and compiled programs, each made once."""
+"""Models of the zoo as ONNX files, each made once, and as compiled programs.
+
+Only the last programs are kept, so tests of a file should come model by model.
+"""
 
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,10 @@ import ranvier
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+KEPT = 4
+"""Programs that are kept: those of one model. With its machine one takes some 0.5 GB."""
+
+
 class Models:
     """The zoo: ONNX files by both exporters of torch, their programs, and what to expect."""
 
@@ -34,7 +41,7 @@ class Models:
             zoo.export(name, path, exporter)
         return path
 
-    @cache
+    @lru_cache(maxsize=KEPT)
     def program(self, name: str, exporter: str, fast_math: str = "all") -> ranvier.Program:
         """Compiled for one core; an op that would run on the host is an error."""
         path = self.file(name, exporter)

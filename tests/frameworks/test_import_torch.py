@@ -339,8 +339,9 @@ def test_weights_share_memory_and_keep_their_names(dtype: torch.dtype) -> None:
     imported = import_program(torch.export.export(net, (torch.randn(2, 32, dtype=dtype),)))
     weights = {op.symbol: op for op in imported.module.walk() if isinstance(op, nn.WeightOp)}
     assert set(weights) == {"inner.0.weight"}
-    array = STORE.registered(str(weights["inner.0.weight"].sha256.data))
-    assert array is not None
+    known = STORE.registered(str(weights["inner.0.weight"].sha256.data))
+    assert known is not None
+    array = known.array
     expected = {torch.bfloat16: ml_dtypes.bfloat16, torch.float16: np.float16}
     assert array.dtype == expected.get(dtype, np.float32)
     assert array.ctypes.data == net.inner[0].weight.data_ptr()

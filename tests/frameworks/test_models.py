@@ -35,7 +35,8 @@ MODELS = [
     for name in NAMES
     for exporter in EXPORTERS
 ]
-each_model = pytest.mark.parametrize(("name", "exporter"), MODELS)
+# By the scope the tests of one model follow each other, and few programs are kept at a time.
+each_model = pytest.mark.parametrize(("name", "exporter"), MODELS, scope="module")
 
 # torch's own bf16 is the yardstick. We round in other places, so that up to twice its error is
 # rounding; a wrong layout, a missing bias or a swapped head costs about 1.
@@ -95,7 +96,9 @@ def test_macs_of_mobilenet_are_the_published_ones(models: Models) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if (n, "ts") in SLOW else []) for n in NAMES]
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if (n, "ts") in SLOW else []) for n in NAMES],
+    scope="module",
 )
 def test_files_of_both_exporters_give_equal_outputs(models: Models, name: str) -> None:
     inputs = models.inputs(name, 3)

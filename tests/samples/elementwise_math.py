@@ -48,6 +48,12 @@ def prelu(shape: tuple[int, ...], slope: Operand) -> Sample:
 SAMPLES = [
     *unary(nn.SignOp, lambda x: (x > 0) * 1.0 - (x < 0)),
     *unary(nn.RoundOp, np.rint, low=-4.0, high=4.0),
+    Sample(
+        nn.RoundOp,
+        (Operand((4, 6), values=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, -0.4, 0.6, 3.0, -0.75)),),
+        lambda x, halves: np.ceil(x - 0.5),
+        {"halves": "down"},
+    ),
     *unary(nn.TanOp, lambda x: np.sin(x) / np.cos(x), low=-1.0, high=1.0),
     *unary(nn.AsinOp, inverse(np.sin, -1.6, 1.6), low=-0.9, high=0.9),
     *unary(

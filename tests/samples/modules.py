@@ -70,7 +70,7 @@ class Case:
             constant: Operation = nn.ConstantOp(array)
             if array.nbytes > DENSE_LIMIT:
                 kind = tensor(array.shape, operand.element)
-                weights.append(nn.WeightOp(f"w{number}", kind, sha256=STORE.register(array)))
+                weights.append(nn.WeightOp(f"w{number}", kind, array=STORE.register(array)))
                 constant = nn.LoadWeightOp(f"w{number}", kind)
             block.add_op(constant)
             values.append(constant.results[0])

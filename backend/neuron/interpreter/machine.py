@@ -77,6 +77,11 @@ class Meter:
     counters: Counters = field(default_factory=Counters)
     started: float = field(default_factory=time.monotonic)
 
+    def restart(self) -> Counters:
+        """Begin a run; gives what counts it."""
+        self.counters, self.started = Counters(), time.monotonic()
+        return self.counters
+
     def add(self, work: Counters) -> None:
         """Raises MachineFault when the budget is used up."""
         counters = self.counters
@@ -174,8 +179,7 @@ class Machine:
         run_core: Callable[[int, CoreState], None],
     ) -> list[Array]:
         """As `run`, with another way to run the instructions of a core."""
-        self.meter = Meter(self.budget)
-        self.counters = self.meter.counters
+        self.counters = self.meter.restart()
         self.channels.clear()
         outputs: dict[int, Array] = {}
         with controller().limit(limits=threads(), user_api="blas"), np.errstate(all="ignore"):
@@ -223,7 +227,7 @@ class Machine:
     def _bind(self, state: CoreState, records: Sequence[Record], depth: int) -> Issue:
         """One function that runs a body once; its issues are counted together."""
         steps: list[Issue] = []
-        work = Counters()
+        work, meter = Counters(), self.meter  # without the machine a body is no cycle
         for record in records:
             if isinstance(record, Loop):
                 steps.append(self._bind_loop(state, record, depth))
@@ -232,7 +236,7 @@ class Machine:
                 work.add(work_of(record))
 
         def run() -> None:
-            self.meter.add(work)
+            meter.add(work)
             for step in steps:
                 step()
 
@@ -258,7 +262,7 @@ class Machine:
         if self.exact or (nest := matmul_nest(loop, depth)) is None:
             return None
         instruction, trips = nest
-        work = work_of(instruction).times(prod(trips))
+        work, meter = work_of(instruction).times(prod(trips)), self.meter
 
         issue = None
         if state.kernels is not None:
@@ -266,7 +270,7 @@ class Machine:
         issue = issue or bind_matmul_nest(state, instruction, trips, depth)
 
         def run() -> None:
-            self.meter.add(work)
+            meter.add(work)
             issue()
 
         return run

@@ -56,6 +56,14 @@ def nearest(math: TileMath, x: OnChip, out: OnChip) -> None:
     math.pair("subtract", x, excess, into=out)
 
 
+def nearest_or_lower(math: TileMath, x: OnChip, out: OnChip) -> None:
+    """As `nearest`, but a half above `x` counts as a half below."""
+    near = bounded(math, x)
+    excess = math.pair("subtract", near, math.copy(near, i32))
+    excess = math.fused(excess, ("is_equal", -0.5), "add", excess)
+    math.pair("subtract", x, excess, into=out)
+
+
 # -- Exponentials and logarithms --------------------------------------------------------------
 
 
@@ -180,6 +188,12 @@ FUNCTIONS: dict[type[Operation], tuple[Function, int]] = {
 """With the number of tiles that are alive at once."""
 
 
+def function_of(op: Operation) -> tuple[Function, int]:
+    if isinstance(op, nn.RoundOp) and op.down:
+        return nearest_or_lower, 4
+    return FUNCTIONS[type(op)]
+
+
 @register
 class LowerFunction(PointwiseLowering[Operation]):
     """A function of one float."""
@@ -187,8 +201,8 @@ class LowerFunction(PointwiseLowering[Operation]):
     ops = tuple(FUNCTIONS)
 
     def scratch(self, op: Operation, machine: Machine) -> int:
-        return FUNCTIONS[type(op)][1]
+        return function_of(op)[1]
 
     def apply(self, op: Operation, e: Emitter, operands: Sequence[Operand], out: OnChip) -> None:
         math = IntegerMath(e, out)
-        FUNCTIONS[type(op)][0](math, math.tile(operands[0]), out)
+        function_of(op)[0](math, math.tile(operands[0]), out)

@@ -56,6 +56,14 @@ func.func @main(%x: tensor<4xf32>) {
 
 // -----
 
+// CHECK: halves is even or down, got up
+func.func @main(%x: tensor<4xf32>) {
+  %r = nn.round %x {halves = "up"} : tensor<4xf32>
+  func.return
+}
+
+// -----
+
 // CHECK: nn.relu has a dynamic dimension in tensor<?xf32>
 func.func @main(%x: tensor<?xf32>) {
   %r = nn.relu %x : tensor<?xf32>
