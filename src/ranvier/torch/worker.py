@@ -30,9 +30,10 @@ def read_module(path: Path) -> ModuleOp:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0, or 1 with a line on stderr."""
+    """Exit status 0, or 1 with a line on stderr; another one for a rule that cannot be obeyed."""
     from ranvier.compiler_arguments import options_of
-    from ranvier.torch.compiler import compile_to
+    from ranvier.placement import is_disobeyed
+    from ranvier.torch.compiler import DISOBEYED, compile_to
 
     path, option, output, *rest = arguments
     if option != "--output":
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         os.replace(temporary, output)
     except CodedError as error:
         print(error.report(), file=sys.stderr)
-        return 1
+        return DISOBEYED if is_disobeyed(error) else 1
     finally:
         temporary.unlink(missing_ok=True)
     return 0
