@@ -67,7 +67,7 @@ DISPLAYED = {
 
 def base_name(op: OpOverload) -> str:
     """`aten::add`"""
-    name = schema_of(op).name
+    name: str = schema_of(op).name
     return DISPLAYED.get(name, name)
 
 

@@ -229,7 +229,7 @@ def build(
     log_partition(found)
     if settings.skip_compiler:
         LOG.info("The neuron partitioner created %d sub-graphs", len(found.segments))
-        found = Partition(captured, [], {}, found.constants, found.levels)
+        found = Partition(captured, [], {}, found.constants, levels=found.levels)
         return Traced(assemble(found, [], half=half), outer, found)
     attempted = len(found.segments)
     found, neffs = compile_all(found, rules, compilation)
