@@ -28,5 +28,6 @@ class Placed:
         """Leave a node in TensorFlow. Raises PassError if a rule wants it on the machine."""
         if name in self.forced:
             raise impossible(f"{self.forced[name]}: {reason.text} [{reason.code.number}]")
+        self.constants.pop(name, None)  # its first result may be one, others of it not
         self.kinds[name] = Kind.HOST
         self.reasons[name] = reason
