@@ -47,24 +47,21 @@ def place(
     nodes = model.flat.nodes
     placed = Placed(dict.fromkeys(nodes, Kind.FREE))
     placed.kinds |= {info.tensor.node: Kind.INPUT for info in model.inputs.values()}
-    named = {name: spelled(name) for name, node in nodes.items() if node.op != "Const"}
-    named = {name: text for name, text in named.items() if placed.kinds[name] is Kind.FREE}
-    rules = placement.rules(nodes.values(), options.rules)
-    decided = decide(rules, [(name, text, nodes[name].op) for name, text in named.items()])
+    placeable = [n for n in nodes.values() if placed.kinds[n.name] is Kind.FREE and n.op != "Const"]
+    rules = placement.rules(placeable, options.rules)
+    decided = decide(rules, [(node.name, spelled(node.name), node.op) for node in placeable])
     importer = imported(model, shapes, types_of, decided.host.keys())
     note_values(importer, placed)
-    forced = run_passes(importer, model, options, rules, placed)
-    placed.forced = {
-        name: f"{rule}: {described(nodes[name])}"
-        for name, text in named.items()
-        if (rule := decided.neuron.get(name) or forced.get(text))
-    }
+    for name, rule in decided.neuron.items():
+        placed.forced[name] = f"{rule}: {described(nodes[name])}"
+    run_passes(importer, model, options, rules, placed)
     for name, missing in importer.refused.items():
         if placed.kinds[name] is not Kind.INPUT:  # its elements may be strings
             why = missing.why(described(nodes[name]))
             placed.keep(name, Reason(missing.code, why))
-    for name in decided.host.keys() - placed.constants.keys():
-        placed.keep(name, decided.host[name])
+    for name, reason in decided.host.items():
+        if name not in placed.constants:
+            placed.keep(name, reason)
     place_loops(importer, placed, decided.host)
     place_lists(importer, placed)
     return placed
@@ -119,16 +116,21 @@ def note_values(importer: GraphImporter, placed: Placed) -> None:
 
 def run_passes(
     importer: GraphImporter, model: Model, options: Options, rules: str, placed: Placed
-) -> dict[str, str]:
-    """Let the compiler place what is imported. Returns ops that rules want on the machine."""
+) -> None:
+    """Let the compiler place what is imported.
+
+    Raises CallerError for nodes that need TensorFlow where the flags forbid that.
+    """
     kept = [*importer.refused, *importer.outside]
     wanted = [*model.outputs.values(), *read_by(kept, importer)]
     values = {str(t): v for t in wanted if isinstance(v := importer.root.values.get(t), SSAValue)}
     if not values:
-        return {}
+        return
     names = {spelled(name): name for name in model.flat.nodes}
     module = importer.finish(values, model.identity, model.name)
-    forced = place_ops(module, options, rules)
+    for op, rule in place_ops(module, options, rules).items():
+        if op in names:
+            placed.forced[names[op]] = f"{rule}: {described(model.flat.nodes[names[op]])}"
     for segment in segments_of(module):
         for op in live_ops(segment):
             if not segment.on_host:
@@ -141,7 +143,6 @@ def run_passes(
     for op in on_host:
         if op.name in names:
             placed.keep(names[op.name], Reason(code_of(op.code), op.reason))
-    return forced
 
 
 def mark_on_machine(op: Operation, names: Mapping[str, str], placed: Placed) -> None:

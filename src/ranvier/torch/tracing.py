@@ -45,7 +45,10 @@ class Settings:
     compiler_workdir: object = None
     """Keeps `<number>/graph_def.neff`, `.mlir` and `.neuron-cc.log` of each segment."""
     subgraph_builder_function: Predicate | None = None
-    """Says of a node whether it may be compiled, from its `name` and `type_string`."""
+    """Says of a node whether it may be compiled, from its `name` and `type_string`.
+
+    Placement rules of `compiler_args` (`--rules`) win over it.
+    """
     minimum_segment_size: int = 2
     """Smaller segments stay on the host, unless one is the whole graph."""
     single_fusion_ratio_threshold: float = 0.6
