@@ -72,6 +72,17 @@ def test_a_rule_beats_options_and_lines_are_those_of_the_file(
     assert left(compiled(tmp_path, "host nn.tanh", **forced)[0]) == ["encoder/mid"]
 
 
+@pytest.mark.parametrize("option", ["excl_node_names", "--rules"])
+def test_names_of_any_characters_are_placed(option: str, tmp_path: Path) -> None:
+    """Rules spell them as `explain` does."""
+    net = Net()
+    first = net.op("Activation", "é:0", net.variable("x"), act_type="tanh")
+    symbol = net.symbol(net.op("exp", "power", first))
+    given: Any = ["é:0"] if option != "--rules" else write(tmp_path, r'host name == "\xe9:0"')
+    new, _, _ = compile(symbol, {}, {}, {"x": X}, minimum_segment_size=1, **{option: given})
+    assert left(new) == ["é:0"]
+
+
 def test_what_cannot_be_on_the_machine_is_an_error(tmp_path: Path) -> None:
     net = Net()
     double = net.op("Cast", "double", net.variable("x"), dtype="float64")

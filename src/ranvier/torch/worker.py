@@ -44,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         compile_to(read_module(Path(path)), options_of(rest), temporary)
         os.replace(temporary, output)
     except CodedError as error:
-        print(error.report(), file=sys.stderr)
-        return DISOBEYED if is_disobeyed(error) else 1
+        disobeyed = is_disobeyed(error)
+        print(error if disobeyed else error.report(), file=sys.stderr)
+        return DISOBEYED if disobeyed else 1
     finally:
         temporary.unlink(missing_ok=True)
     return 0
