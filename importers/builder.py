@@ -183,12 +183,17 @@ def io_attributes(values: Mapping[str, SSAValue]) -> ArrayAttr[DictionaryAttr]:
 
 
 def named(name: str, place: LocationAttr = UNKNOWN_LOC) -> NameLoc:
-    """`loc("<name>"(<place>))`; without a place for what the framework names but is no op of it.
+    """`loc("<name>"(<place>))`; without a place for what the framework names but is no op of it."""
+    return NameLoc(StringAttr(spelled(name)), place)
+
+
+def spelled(name: str) -> str:
+    """A name as locations have it, and rules.
 
     xDSL prints other characters than ASCII in a form that its parser takes for bytes, and refuses
     in a location, so a location spells them as Python does: `caf\\xe9`.
     """
-    return NameLoc(StringAttr(name.encode("ascii", "backslashreplace").decode()), place)
+    return name.encode("ascii", "backslashreplace").decode()
 
 
 def hint(value: SSAValue, name: str) -> None:

@@ -11,7 +11,7 @@ read them. Constants run nowhere, so rules do not match them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.locations import op_name
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import Rules, read_rules, rules_text, source_of
-from ranvier.passes.placement.conditions import Field, Subject
+from ranvier.passes.placement.conditions import Field, OpSubject
 from ranvier.passes.placement.parse import parse_rules
-from ranvier.passes.placement.rule import CORE, KEEP, Pattern, Rule
+from ranvier.passes.placement.rule import CORE, KEEP, Index, Pattern, Rule
 from ranvier.passes.placement.suggestions import did_you_mean
 from ranvier.passes.rewriting.marks import mark_core, mark_keep, mark_placement
 
@@ -54,9 +54,12 @@ class ApplyRulesPass(ModulePass):
     function: str = "main"
     """The function whose ops are marked."""
 
+    part: bool = False
+    """Of a model that is compiled in parts: a rule that matches nothing here is no warning."""
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        apply_rules(op, self.text, ctx=ctx, function=self.function)
-        apply_rules(op, Path(self.file) if self.file else None, ctx=ctx, function=self.function)
+        for rules in (self.text, Path(self.file) if self.file else None):
+            apply_rules(op, rules, ctx=ctx, function=self.function, part=self.part)
 
 
 def apply_rules(
@@ -65,8 +68,10 @@ def apply_rules(
     *,
     ctx: Context | None = None,
     function: str = "main",
+    part: bool = False,
 ) -> None:
-    """Mark the ops of a function. Later rules win; one that matches nothing is logged.
+    """Mark the ops of a function. Later rules win; one that matches nothing is logged, unless the
+    function is only a part of the model.
 
     `ctx` knows the ops of other dialects by name. Raises PassError for a wrong rule, with its
     line and column.
@@ -82,13 +87,13 @@ def apply_rules(
     index = Index(parsed)
     used: set[Rule] = set()
     for op in ops:
-        subject = Subject(op)
+        subject = OpSubject(op)
         for rule in index.candidates(subject):
             if rule.matches(subject):
                 used.add(rule)
                 mark(op, rule)
     for rule in parsed:
-        if rule not in used:
+        if rule not in used and not part:
             LOG.warning("%s matches no op: %s", rule.origin, rule.text()[:200])
 
 
@@ -111,27 +116,6 @@ def mark(op: Operation, rule: Rule) -> None:
         mark_keep(op)
     else:
         mark_placement(op, rule.verb, rule.origin)
-
-
-class Index:
-    """Finds the rules that may match an op; a rule about a name costs nothing for other names."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._others: list[tuple[int, Rule]] = []
-        self._by_name: dict[str, list[tuple[int, Rule]]] = {}
-        for number, rule in enumerate(rules):
-            if rule.names is None:
-                self._others.append((number, rule))
-            else:
-                for name in rule.names:
-                    self._by_name.setdefault(name, []).append((number, rule))
-
-    def candidates(self, subject: Subject) -> Iterator[Rule]:
-        """In the order of the rules, each once."""
-        found = dict(self._others)
-        for name in subject.names:
-            found |= dict(self._by_name.get(name, ()))
-        yield from (found[number] for number in sorted(found))
 
 
 class Vocabulary:

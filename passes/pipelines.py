@@ -46,6 +46,13 @@ class Placing:
     fallback: str = "host"
     single_fusion_ratio_threshold: float = 1.0
     weigh_transfers: bool = False
+    part: bool = False
+    """Whether the module is a part of a model, where rules may speak of other parts."""
+
+    def rules_pass(self) -> str:
+        """`apply-rules` and a comma, if there are rules."""
+        part = " part=true" if self.part else ""
+        return f"apply-rules{{text={quoted(self.rules)}{part}}}," if self.rules.strip() else ""
 
     def segment_options(self) -> str:
         options = f"minimum-size={self.minimum_size} fallback={self.fallback}"
@@ -54,14 +61,11 @@ class Placing:
         return options + (" weigh-transfers=true" if self.weigh_transfers else "")
 
 
-def legal_pipeline(
-    target: str, mode: str = "all", *, keep: tuple[str, ...] = (), rules: str = ""
-) -> str:
+def legal_pipeline(target: str, mode: str, keep: tuple[str, ...], placing: Placing) -> str:
     """From an imported module to one that can be segmented: what there is to place."""
     kept = f" keep={','.join(quoted(name) for name in keep)}" if keep else ""
-    marked = f"apply-rules{{text={quoted(rules)}}}," if rules.strip() else ""
     return (
-        f"{CLEAN},{marked}legalize{{target={target}}},merge-products,"
+        f"{CLEAN},{placing.rules_pass()}legalize{{target={target}}},merge-products,"
         f"cast-bf16{{mode={mode}{kept}}},simplify-shapes"
     )
 
@@ -81,7 +85,7 @@ def placement_pipeline(
     """
     placing = placing or Placing()
     saturate = "saturate-infinity," if saturate_infinity else ""
-    legal = legal_pipeline(target, mode, keep=keep, rules=placing.rules)
+    legal = legal_pipeline(target, mode, keep, placing)
     return f"{legal},segment{{{placing.segment_options()}}},{saturate}fold-constants"
 
 

@@ -27,12 +27,13 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation
 
 from ranvier.dialects import nn
-from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.dialects.nn.types import tensor
 from ranvier.passes.apply_rules import apply_rules, checked_rules
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import (
+    before_rules,
     names_on_host,
     names_on_neuron,
     nodes_chosen,
@@ -40,6 +41,7 @@ from ranvier.passes.placement import (
     types_supported,
 )
 from ranvier.passes.placement.conditions import quoted
+from ranvier.passes.placement.nodes import decide
 from ranvier.passes.rewriting.marks import core_of, keeps_f32, placement_of
 
 X = tensor((4, 8), f32)
@@ -288,6 +290,75 @@ def test_types_off_the_list_are_on_the_host() -> None:
     found = marked(types_supported(["Conv"], ["Relu", "Conv"], "supported_op_types"), ["a"])
     assert found["a"] == ("host", "rule line 1: supported_op_types")
     assert types_supported(["Relu"], ["Relu"], "supported_op_types") == []
+
+
+def test_what_is_forced_is_an_exception_and_no_rule() -> None:
+    assert names_on_host(["a", "b"], "no_fuse_ops", but={"b"}) == names_on_host(
+        ["a"], "no_fuse_ops"
+    )
+    rules = types_supported(["Conv"], ["Relu"], "supported_op_types", but={"b"})
+    assert marked(rules, ["a", "b"])["b"] is None
+    assert marked(rules, ["a", "b"])["a"] == ("host", "rule line 1: supported_op_types")
+
+
+def test_rules_of_a_user_follow_those_of_options_and_keep_their_lines() -> None:
+    options = [*names_on_host(["a", "b"], "no_fuse_ops"), *names_on_host(["c"], "excl")]
+    found = marked([before_rules(options, '# mine\nneuron name == "b"')], ["a", "b", "c"])
+    assert found == {
+        "a": ("host", "rule line 1: no_fuse_ops"),
+        "b": ("neuron", "rule line 2"),
+        "c": ("host", "rule line 1: excl"),
+    }
+    assert before_rules([], "host *") == "host *"
+
+
+# -- Nodes of a framework -----------------------------------------------------------------------
+
+NODES = [(0, "a", "Relu"), (1, "b", "Relu"), (2, "c/d", "Conv")]
+
+
+@pytest.mark.parametrize(
+    ("rules", "host", "neuron"),
+    [
+        ('host name == "a"', [0], []),
+        ('host * where framework_op == "Relu"', [0, 1], []),
+        ('host not name ~ "c/.*"', [0, 1], []),
+        ('host framework_op == "Relu"\nneuron name == "b"', [0], [1]),
+        ('host framework_op == "Relu"\ncore 1 *\nkeep f32 nn.relu', [0, 1], []),
+        ("host nn.relu", [], []),
+        ("host *\nneuron nn.relu", [], []),  # the op that a node becomes decides
+        ('host *\nneuron nn.relu where name == "a"', [1, 2], []),
+        ('neuron nn.relu where name == "a"\nhost *', [0, 1, 2], []),
+        ("host rank == 4", [], []),
+        ("host not rank == 4", [], []),
+        ("host axis == none", [], []),
+        ('host rank == 4 or name == "a"', [0], []),
+        ('host *\nneuron rank == 4 and name == "a"', [1, 2], []),
+        ("host operand[0].dtype == f32", [], []),
+    ],
+)
+def test_rules_place_nodes_as_far_as_names_and_types_tell(
+    rules: str, host: list[int], neuron: list[int]
+) -> None:
+    decided = decide(rules, NODES)
+    assert sorted(decided.host) == host
+    assert sorted(decided.neuron) == neuron
+
+
+def test_a_rule_for_no_node_is_logged_and_one_for_no_op_of_a_part_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert decide('host name == "e" because "why"\nhost nn.exp', NODES).host == {}
+    assert caplog.messages == [
+        'rule line 1: why matches no node: host * where name == "e" because "why"'
+    ]
+    module, _ = model()
+    caplog.clear()
+    apply_rules(module, "host nn.exp", part=True)
+    assert caplog.messages == []
+    assert decide('host name == "a" because "why"', NODES).host == {
+        0: Reason(Code.OP_RULE, "rule line 1: why")
+    }
 
 
 def test_lines_of_source_are_no_names() -> None:

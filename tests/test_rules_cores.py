@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from command_line import ranvier
 from onnx import TensorProto, helper, numpy_helper, save_model
 from onnx.reference import ReferenceEvaluator
+from ruled import products_by_core
 
-from ranvier import Program, compile
+from ranvier import compile
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.passes.errors import PassError
 
@@ -42,23 +42,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "chain.onnx"
 
 
-def products_by_core(program: Program) -> dict[int, int]:
-    """Issues of the array on each core: one for each product of this model."""
-    found: Counter[int] = Counter()
-    for step in program.neff.steps:
-        for core, body in enumerate(getattr(step.program, "cores", ())):
-            for instruction, trips in body.instructions():
-                if instruction.op.name == "nc.matmul":
-                    found[core] += int(np.prod(trips))
-    return dict(found)
-
-
 @pytest.mark.parametrize("cut", [1, 3, 5])
 def test_a_rule_chooses_the_core(path: Path, cut: int) -> None:
     """Whatever the cost model would choose; what no rule names goes where the order allows."""
     rules = f'core 0 name ~ "p[0-{cut - 1}]"\ncore 1 name ~ "p[{cut}-9]"'
     program = compile(path, cores=2, rules=rules)
-    assert products_by_core(program) == {0: cut, 1: LAYERS - cut}
+    assert products_by_core(program.neff) == {0: cut, 1: LAYERS - cut}
     x = np.random.default_rng(1).standard_normal((4, 16), np.float32)
     (alone,) = compile(path).run({"x0": x}).values()
     (piped,) = program.run({"x0": x}).values()

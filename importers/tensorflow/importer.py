@@ -10,12 +10,12 @@ caller knows the type of its result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from xdsl.dialects.builtin import LocationAttr, ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
@@ -61,10 +61,12 @@ class GraphImporter:
         *,
         types: Mapping[Tensor, TensorType] | None = None,
         tolerant: bool = False,
+        outside: Collection[str] = (),
     ) -> None:
         """`inputs` gives the name in the module, and the type, of each result that is fed.
 
-        `types` are those of results that the importer cannot infer.
+        `types` are those of results that the importer cannot infer. Nodes in `outside` stay in
+        TensorFlow, whatever `nn` has: no pass merges them with others.
         """
         self.flat = flat
         self.place = flat.place
@@ -72,6 +74,7 @@ class GraphImporter:
         self.builder = ModuleBuilder(dict(inputs.values()))
         self.types = types or {}
         self.tolerant = tolerant
+        self.outside = outside
         self.refused: dict[str, Missing] = {}
         """Why nodes of the graph have no place in the module."""
         self.root = Frame(Nodes(flat.place, flat.nodes.values()))
@@ -160,6 +163,8 @@ class GraphImporter:
             own = Missing(error.code, node.reason(error), described(proto))
             self._keep(node, before or own)
             return
+        if frame is self.root and proto.name in self.outside:
+            results = self._outside(node, results, mark)
         for index, value in enumerate(results):
             tensor = Tensor(proto.name, index)
             if frame is self.root and tensor in self.fed:
@@ -221,6 +226,24 @@ class GraphImporter:
             op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, list(types.values()))
             self.builder.append(op, node.location)
             self.root.values |= dict(zip(types, op.results, strict=True))
+
+    def _outside(
+        self, node: Node, results: Sequence[Value], mark: Operation | None
+    ) -> Sequence[Value]:
+        """Results of an opaque op in place of those of a node.
+
+        Values that the model fixes, lists, and what reads lists are as they were: they are no ops.
+        """
+        tensors = [value for value in results if isinstance(value, SSAValue)]
+        fixed = [value for value in tensors if self.builder.constant_of(value) is not None]
+        operands = [value for value in node.inputs if isinstance(value, SSAValue)]
+        if fixed or len(tensors) < len(results) or len(operands) < len(node.inputs):
+            return results
+        types = [value.type for value in tensors]
+        self.builder.roll_back(mark)
+        op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, types)
+        self.builder.append(op, node.location)
+        return op.results
 
     @cached_property
     def _types_by_node(self) -> dict[str, dict[Tensor, TensorType]]:

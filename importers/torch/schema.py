@@ -57,9 +57,18 @@ def writes(argument: Any) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
+DISPLAYED = {
+    "aten::_native_batch_norm_legit_no_training": "aten::batch_norm",
+    "aten::_to_copy": "aten::to",
+    "aten::sym_size": "aten::size",
+}
+"""Names of ops that export has changed, as users know them."""
+
+
 def base_name(op: OpOverload) -> str:
     """`aten::add`"""
-    return schema_of(op).name
+    name: str = schema_of(op).name
+    return DISPLAYED.get(name, name)
 
 
 def short_name(op: Any) -> str:

@@ -8,14 +8,15 @@ attribute that an op lacks is false, except with `none`; `~` matches the whole t
 is any dimension; `shape`, `dtype`, `rank`, `size` (elements) and `bytes` are of the first result,
 or of `operand[1].shape`.
 
-The options of the frameworks become rules: each shape of option has a function here.
+The options of the frameworks become rules: each shape of option has a function here. In a bridge
+they and the rules of the user are one list. Those of the user come last, so they win over options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.passes.placement.conditions import quoted
@@ -24,6 +25,8 @@ from ranvier.passes.placement.rule import HOST, NEURON, Rule
 
 Rules: TypeAlias = "str | Path | Sequence[str]"
 """The text of rules, a file of them, or the text of each rule."""
+
+Node = TypeVar("Node")
 
 MAX_RULES_BYTES = 64 << 20
 """A rule per op of a model of some hundred thousand ops."""
@@ -64,24 +67,34 @@ def _read(path: Path) -> str:
 # -- Options of the frameworks ------------------------------------------------------------------
 
 
-def names_on_host(names: Iterable[str], option: str) -> list[str]:
+def before_rules(options: Iterable[str], rules: str) -> str:
+    """The rules of options and those of a user in one text.
+
+    The user's are read last, so that they win, and keep their lines: all rules of options are on
+    the first line.
+    """
+    return "; ".join([*options, rules])
+
+
+def names_on_host(
+    names: Iterable[str], option: str, *, but: Collection[str] = frozenset()
+) -> list[str]:
     """Rules for node names that must not be compiled.
 
-    TensorFlow's `no_fuse_ops`, MXNet's `excl_node_names`. `option` is what the reason says.
+    TensorFlow's `no_fuse_ops`, MXNet's `excl_node_names`. `option` is what the reason says. `but`
+    are names that TensorFlow's `force_fuse_ops` permits: it overrides the other options, and is no
+    error for what the machine lacks.
     """
-    return _by_name(HOST, names, option)
+    return _by_name(HOST, [name for name in names if name not in but], option)
 
 
 def names_on_neuron(names: Iterable[str], option: str) -> list[str]:
-    """Rules for node names that must be compiled.
-
-    TensorFlow's `force_fuse_ops`, MXNet's `force_incl_node_names`.
-    """
+    """Rules for node names that must be compiled: MXNet's `force_incl_node_names`."""
     return _by_name(NEURON, names, option)
 
 
 def nodes_chosen(
-    nodes: Iterable[tuple[str, object]], chosen: Callable[[object], bool], option: str
+    nodes: Iterable[tuple[str, Node]], chosen: Callable[[Node], bool], option: str
 ) -> list[str]:
     """Rules from a callback that says of each node whether it may be compiled.
 
@@ -92,17 +105,27 @@ def nodes_chosen(
     return _by_name(HOST, [name for name, node in nodes if not chosen(node)], option)
 
 
-def types_supported(supported: Iterable[str], present: Iterable[str], option: str) -> list[str]:
-    """Rules for TensorFlow's `supported_op_types`: op types off the list are on the host."""
+def types_supported(
+    supported: Iterable[str],
+    present: Iterable[str],
+    option: str,
+    *,
+    but: Collection[str] = frozenset(),
+) -> list[str]:
+    """Rules for TensorFlow's `supported_op_types`: op types off the list are on the host.
+
+    `but` are names of nodes that `force_fuse_ops` permits.
+    """
     others = sorted(set(present) - set(supported))
-    return [_rule(HOST, "framework_op", others, option)] if others else []
+    permitted = f"and not name in {_list(sorted(but))} " if but else ""
+    rule = f"{HOST} where framework_op in {_list(others)} {permitted}because {quoted(option)}"
+    return [rule] if others else []
 
 
 def _by_name(verb: str, names: Iterable[str], option: str) -> list[str]:
     unique = list(dict.fromkeys(names))
-    return [_rule(verb, "name", unique, option)] if unique else []
+    return [f"{verb} where name in {_list(unique)} because {quoted(option)}"] if unique else []
 
 
-def _rule(verb: str, field: str, values: Sequence[str], option: str) -> str:
-    listed = ", ".join(map(quoted, values))
-    return f"{verb} where {field} in [{listed}] because {quoted(option)}"
+def _list(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(quoted, values))}]"

@@ -1,4 +1,4 @@
-"""What a rule may ask of an op: its name, types, size and attributes."""
+"""What a rule may ask of an op, or of a node of a framework: names, types, size and attributes."""
 
 from __future__ import annotations
 
@@ -79,21 +79,49 @@ class Field:
         return f"{self.side}[{self.index}].{self.path}" if self.side else self.path
 
 
-class Subject:
-    """An op as conditions see it."""
+class Subject(ABC):
+    """What conditions look at."""
+
+    op_name: str | None
+    """The name in the IR; None if there is no op yet."""
+    names: tuple[str, ...]
+    """The framework's names of it."""
+
+    @abstractmethod
+    def values(self, field: Field) -> Sequence[Value] | None:
+        """What a field is: one value, several for the names of a fused op, none if it is absent.
+
+        None if that is not known.
+        """
+
+    def axis(self, value: Value) -> Value:
+        """Axes counted from the front."""
+        return value
+
+
+class NodeSubject(Subject):
+    """A node of a framework, before it becomes ops: its name and type are all that is known."""
+
+    def __init__(self, name: str, framework_op: str) -> None:
+        self.op_name = None
+        self.names = (name,)
+        self._known = {"name": self.names, "framework_op": (framework_op,)}
+
+    def values(self, field: Field) -> Sequence[Value] | None:
+        return None if field.side else self._known.get(field.path)
+
+
+class OpSubject(Subject):
+    """An op; without a name of a framework it has that of its first result in the IR."""
 
     def __init__(self, op: Operation) -> None:
         self.op = op
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The framework's names of the op; without one, that of its first result in the IR."""
-        named = tuple(framework_name(part) for part in framework_ops(self.op))
-        hint = self.op.results[0].name_hint if self.op.results else None
-        return named or ((hint,) if hint else ())
+        self.op_name = op_name(op)
+        named = tuple(framework_name(part) for part in framework_ops(op))
+        hint = op.results[0].name_hint if op.results else None
+        self.names = named or ((hint,) if hint else ())
 
     def values(self, field: Field) -> Sequence[Value]:
-        """What a field is: one value, several for the names of a fused op, none if it is absent."""
         if field.side or field.path in TENSOR_FIELDS:
             return self._tensor(field)
         match field.path:
@@ -102,7 +130,7 @@ class Subject:
             case "framework_op":
                 return tuple(framework_type(part) for part in framework_ops(self.op))
             case "op":
-                return (op_name(self.op),)
+                return (self.op_name,)
             case _:
                 return self._attribute(field.path.removeprefix("attr."))
 
@@ -146,7 +174,6 @@ class Subject:
         return None
 
     def axis(self, value: Value) -> Value:
-        """Axes counted from the front."""
         if isinstance(value, tuple):
             return tuple(self.axis(item) for item in cast("tuple[Value, ...]", value))
         return value + self.rank if isinstance(value, int) and value < 0 and self.rank else value
@@ -174,7 +201,8 @@ class Condition(ABC):
     """Something that holds of an op or does not."""
 
     @abstractmethod
-    def holds(self, subject: Subject) -> bool: ...
+    def holds(self, subject: Subject) -> bool | None:
+        """None if it depends on what is not known."""
 
     @abstractmethod
     def fields(self) -> Sequence[Field]:
@@ -189,8 +217,9 @@ class Condition(ABC):
 class Not(Condition):
     inner: Condition
 
-    def holds(self, subject: Subject) -> bool:
-        return not self.inner.holds(subject)
+    def holds(self, subject: Subject) -> bool | None:
+        held = self.inner.holds(subject)
+        return None if held is None else not held
 
     def fields(self) -> Sequence[Field]:
         return self.inner.fields()
@@ -206,9 +235,15 @@ class Several(Condition):
     word: str
     inner: tuple[Condition, ...]
 
-    def holds(self, subject: Subject) -> bool:
-        holding = (condition.holds(subject) for condition in self.inner)
-        return all(holding) if self.word == "and" else any(holding)
+    def holds(self, subject: Subject) -> bool | None:
+        decisive = self.word == "or"
+        unknown = False
+        for condition in self.inner:
+            held = condition.holds(subject)
+            if held is decisive:
+                return decisive
+            unknown |= held is None
+        return None if unknown else not decisive
 
     def fields(self) -> Sequence[Field]:
         return [field for condition in self.inner for field in condition.fields()]
@@ -228,8 +263,10 @@ class Comparison(Condition):
     operator: str
     value: Value
 
-    def holds(self, subject: Subject) -> bool:
+    def holds(self, subject: Subject) -> bool | None:
         values = subject.values(self.field)
+        if values is None:
+            return None
         if self.value is None:
             return (not values) == (self.operator == "==")
         if not values:

@@ -40,6 +40,7 @@ from ranvier.passes.analysis.operators import reason_of
 from ranvier.passes.apply_rules import apply_rules
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement import Rules
+from ranvier.passes.placement.nodes import impossible
 from ranvier.passes.rewriting.implicit_casts import (
     implicitly_narrow,
     is_implicit,
@@ -196,7 +197,7 @@ def first_plan(block: Block, target: Target) -> Plan:
     PassError for rules that place ops on the target which it does not run.
     """
     plan = Plan(block)
-    reasons, impossible = plan.reasons, list[str]()
+    reasons, refused = plan.reasons, list[str]()
     for op in block.ops:  # once for all that it asks: large programs do not stay in the caches
         if is_constant(op, plan.constants):
             plan.constants.add(op)
@@ -214,12 +215,9 @@ def first_plan(block: Block, target: Target) -> Plan:
         elif (reason := target.why_unsupported(op)) is not None:
             reasons[op] = reason
             if placement == graph.NEURON:
-                impossible.append(f"{rule}: {describe(op)}: {reason.text} [{reason.code.number}]")
-    if impossible:
-        raise PassError(
-            Code.RULE_IMPOSSIBLE,
-            f"{target.name} cannot run what rules place on it: {_listed(impossible)}",
-        )
+                refused.append(f"{rule}: {describe(op)}: {reason.text} [{reason.code.number}]")
+    if refused:
+        raise impossible(_listed(refused), target.name)
     return plan
 
 

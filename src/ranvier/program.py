@@ -84,6 +84,8 @@ class Options:
     single_fusion_ratio_threshold: float = 1.0
     weigh_transfers: bool = False
     save_temps: Path | None = None
+    part: bool = False
+    """Whether it is a part of a model that is compiled, where rules may speak of other parts."""
 
     def for_module(self, module: ModuleOp) -> Options:
         """The same options with a number of cores."""
@@ -126,6 +128,7 @@ class Options:
             self.fallback,
             self.single_fusion_ratio_threshold,
             self.weigh_transfers,
+            self.part,
         )
 
     def flags(self) -> list[str]:

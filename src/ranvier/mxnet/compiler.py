@@ -17,6 +17,7 @@ from xdsl.utils.exceptions import PassFailedException, VerifyException
 from ranvier.dialects.diagnostics import CallerError, Code, CodedError, Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor, dtype_of
+from ranvier.importers.builder import spelled
 from ranvier.importers.mxnet import import_symbol
 from ranvier.importers.mxnet.compiled import CompiledNode, binary_name
 from ranvier.importers.mxnet.params import write_params
@@ -34,6 +35,7 @@ from ranvier.mxnet.partition import Division, divide
 from ranvier.mxnet.placing import Kind, Model, Placed, place
 from ranvier.mxnet.subgraph import Part, part_of
 from ranvier.passes.analysis.operators import HostOp, code_of
+from ranvier.placement import is_disobeyed
 from ranvier.program import compile_module
 
 LOG = logging.getLogger("mxnet")
@@ -103,6 +105,8 @@ class Compiler:
             try:
                 found = self._compile(part, placed, f"part{number}")
             except Errors as error:
+                if is_disobeyed(error):
+                    raise
                 LOG.warning("a subgraph of %d operators fails: %s", len(part.members), error)
                 for index in self._guilty(part, placed):
                     placed.keep(index, reason_of(error))
@@ -201,7 +205,7 @@ def refused_nodes(graph: SymbolGraph, compiled: CompiledPart) -> dict[int, Reaso
     return {
         index: refused[name]
         for index in compiled.part.members
-        if (name := graph.nodes[index].name) in refused
+        if (name := spelled(graph.nodes[index].name)) in refused
     }
 
 

@@ -36,9 +36,10 @@ def compile(
     `args` and `aux` are the parameters by name, `inputs` an array for each input. `compile_args`
     are flags of the compiler, as `'--flag': value` or strings in `flags`, and of the bridge:
     `excl_node_names` and `force_incl_node_names`, names of operators that must not or must be
-    compiled; `minimum_segment_size`, operators of a subgraph that is (2); `work_dir`, which keeps
-    the files of each subgraph, as `SUBGRAPH_INFO=1` does; `op_by_op_compiler_retry`, to find the
-    operators that make a subgraph fail.
+    compiled, unless placement rules in the flags (`--rules`) say otherwise; `minimum_segment_size`,
+    operators of a subgraph that is (2); `work_dir`, which keeps the files of each subgraph, as
+    `SUBGRAPH_INFO=1` does; `op_by_op_compiler_retry`, to find the operators that make a subgraph
+    fail.
 
     Returns the new symbol, its parameters and its auxiliary states, of the kind that were given; a
     block for a block. Raises CallerError and ModelImportError that say what is wrong.

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from ranvier.compiler_arguments import options_of, words_of
 from ranvier.dialects.diagnostics import CallerError, Code
-from ranvier.passes.placement import names_on_neuron
+from ranvier.importers.builder import spelled
+from ranvier.passes.placement import before_rules, names_on_host, names_on_neuron
 from ranvier.program import Options
 
 KEYWORDS = (
@@ -33,24 +34,25 @@ class CompileArgs:
     options: Options
     excl_node_names: frozenset[str] = frozenset()
     force_incl_node_names: frozenset[str] = frozenset()
-    """They beat `excl_node_names`, not what the machine lacks."""
+    """They beat `excl_node_names`."""
     minimum_segment_size: int = DEFAULT_MINIMUM
     work_dir: Path | None = None
     op_by_op_compiler_retry: bool = False
 
     @property
-    def placement(self) -> Options:
-        """The options under which ops are placed, with a rule for those that must be compiled."""
-        rules = [
-            *([self.options.rules] if self.options.rules else []),
-            *names_on_neuron(self.force_incl_node_names, "force_incl_node_names"),
-        ]
-        return replace(self.options, rules="\n".join(rules), fallback="host", minimum_size=1)
+    def rules(self) -> str:
+        """The rules of the names, and after them those of the flags."""
+        excluded = names_on_host(self._spelled("excl_node_names"), "excl_node_names")
+        forced = names_on_neuron(self._spelled("force_incl_node_names"), "force_incl_node_names")
+        return before_rules([*excluded, *forced], self.options.rules)
+
+    def _spelled(self, option: str) -> list[str]:
+        return sorted(map(spelled, getattr(self, option)))
 
     @property
     def parts(self) -> Options:
         """The options under which a part is compiled, whose host ops are found out first."""
-        return replace(self.options, fallback="host", minimum_size=1)
+        return replace(self.options, fallback="host", minimum_size=1, part=True)
 
     def folder(self, node: str) -> Path | None:
         """Where the files of a compiled node are kept; None if they are not."""

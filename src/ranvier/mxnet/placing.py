@@ -16,14 +16,15 @@ from xdsl.ir import Operation
 from ranvier.dialects.diagnostics import CallerError, Code, Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor
-from ranvier.importers.builder import ModuleBuilder
+from ranvier.importers.builder import ModuleBuilder, spelled
 from ranvier.importers.mxnet.compiled import compiled_node, is_compiled, without_binaries
 from ranvier.importers.mxnet.importer import Foreign, GraphImporter, types_of
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph
 from ranvier.mxnet.options import CompileArgs
 from ranvier.passes.analysis.locations import framework_ops
 from ranvier.passes.analysis.operators import live_ops, reason_of, segments_of
-from ranvier.passes.pipelines import run_pipeline
+from ranvier.passes.placement.nodes import decide, impossible
+from ranvier.placement import place_ops
 
 
 class Kind(Enum):
@@ -59,17 +60,13 @@ class Placed:
     kinds: dict[int, Kind]
     types: dict[Entry, Tensor]
     reasons: dict[int, Reason] = field(default_factory=dict[int, Reason])
-    forced: Mapping[int, str] = field(default_factory=dict[int, str])
-    """Nodes that the caller wants on the machine however small their part is."""
+    forced: dict[int, str] = field(default_factory=dict[int, str])
+    """Nodes that rules want on the machine however small their part is: the rule and the node."""
 
     def keep(self, index: int, reason: Reason) -> None:
-        """Leave a node on the host. Raises CallerError if the caller wants it on the machine."""
+        """Leave a node on the host. Raises PassError if a rule wants it on the machine."""
         if index in self.forced:
-            raise CallerError(
-                Code.RULE_IMPOSSIBLE,
-                f"force_incl_node_names asks for '{self.forced[index]}' on the machine, which "
-                f"cannot run it: {reason}",
-            )
+            raise impossible(f"{self.forced[index]}: {reason.text} [{reason.code.number}]")
         self.kinds[index] = Kind.HOST
         self.reasons.setdefault(index, reason)
 
@@ -89,7 +86,11 @@ def place(model: Model, arguments: CompileArgs) -> Placed:
         return None if found is None else list(found)
 
     placed = Placed(first_kinds(model), {})
-    obey_names(model, placed, arguments)
+    check_names(model, placed, arguments)
+    named = [(i, spelled(graph.nodes[i].name), graph.nodes[i].op) for i in placed.kinds]
+    decided = decide(arguments.rules, named)
+    for index, reason in decided.host.items():
+        placed.keep(index, reason)
     importer = GraphImporter(
         *(graph, model.params, ModuleBuilder(model.inputs), "symbol"),
         foreign=foreign,
@@ -98,8 +99,12 @@ def place(model: Model, arguments: CompileArgs) -> Placed:
     outputs = importer.run()
     placed.types = types_of(importer.results)
     module = importer.builder.finish(outputs, {"ranvier.framework": "MXNET"})
-    steps = arguments.placement.pipeline().partition(",partition-pipeline")[0]
-    run_pipeline(module, steps)
+    forced = place_ops(module, arguments.parts, arguments.rules)
+    placed.forced = {
+        index: f"{rule}: {op} '{name}'"
+        for index, name, op in named
+        if (rule := decided.neuron.get(index) or forced.get(name))
+    }
     for segment in segments_of(module):
         for op in live_ops(segment):
             note(op, segment.on_host, placed)
@@ -123,17 +128,14 @@ def first_kinds(model: Model) -> dict[int, Kind]:
     return kinds
 
 
-def obey_names(model: Model, placed: Placed, arguments: CompileArgs) -> None:
-    """Note what the caller asks of nodes by name. Raises CallerError for names that are none."""
-    names = {model.graph.nodes[index].name: index for index in placed.kinds}
+def check_names(model: Model, placed: Placed, arguments: CompileArgs) -> None:
+    """Raises CallerError for names of no node."""
+    names = {model.graph.nodes[index].name for index in placed.kinds}
     for option in ("excl_node_names", "force_incl_node_names"):
-        if unknown := sorted(getattr(arguments, option) - {*names}):
+        if unknown := sorted(getattr(arguments, option) - names):
             raise CallerError(
                 Code.INPUT_UNKNOWN, f"{option}: no operator '{unknown[0]}' in the symbol"
             )
-    placed.forced = {names[name]: name for name in arguments.force_incl_node_names}
-    for name in arguments.excl_node_names - arguments.force_incl_node_names:
-        placed.keep(names[name], Reason(Code.OP_RULE, "excl_node_names names it"))
 
 
 def note(op: Operation, on_host: bool, placed: Placed) -> None:

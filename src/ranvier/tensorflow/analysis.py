@@ -12,10 +12,9 @@ from ranvier.program import Options
 from ranvier.tensorflow.functions import spec_of, trace_function
 from ranvier.tensorflow.inference import types_of
 from ranvier.tensorflow.model import operands_of
-from ranvier.tensorflow.options import Placement
+from ranvier.tensorflow.options import NO_WORK, Placement
 from ranvier.tensorflow.partition import Kind
 from ranvier.tensorflow.placing import place
-from ranvier.tensorflow.report import NO_WORK
 
 
 def analyze_model(func: Callable[..., Any], example_inputs: Any) -> dict[str, Any]:

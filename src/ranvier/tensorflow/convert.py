@@ -15,12 +15,13 @@ from xdsl.utils.exceptions import PassFailedException, VerifyException
 
 from ranvier.dialects.diagnostics import Code, CodedError, Reason
 from ranvier.dialects.interfaces import Array
-from ranvier.importers.builder import named
+from ranvier.importers.builder import spelled
 from ranvier.importers.tensorflow.graph import Tensor, tensor_named
 from ranvier.importers.tensorflow.model import Model
 from ranvier.importers.tensorflow.protos import Message, NodeDef
 from ranvier.importers.tensorflow.tensors import proto_of_array
-from ranvier.passes.analysis.operators import code_of, framework_name
+from ranvier.passes.analysis.operators import code_of
+from ranvier.placement import is_disobeyed
 from ranvier.program import Shapes
 from ranvier.tensorflow.batching import batches_of
 from ranvier.tensorflow.options import Compilation, Placement
@@ -95,7 +96,7 @@ class Converter:
             ops = sum(kind in (Kind.DEVICE, Kind.HOST) for kind in placed.kinds.values())
             divider = Divider(self.model.flat, placed.kinds, placed.constants, fixed)
             minimum = self.placement.minimum(ops)
-            division = divider.divide(minimum)
+            division = divider.divide(minimum, placed.forced.keys())
             if self._compile_all(division, placed):
                 break
         for name, size in division.small.items():
@@ -114,7 +115,7 @@ class Converter:
 
     def _compile_all(self, division: Division, placed: Placed) -> bool:
         """Whether all subgraphs are on the machine; if not, `placed` says what is not."""
-        names = {framework_name(named(name)): name for name in self.model.flat.nodes}
+        names = {spelled(name): name for name in self.model.flat.nodes}
         for subgraph in division.subgraphs:
             key = key_of(subgraph)
             if key in self.done:
@@ -122,7 +123,7 @@ class Converter:
             try:
                 found = self._compile(subgraph, placed)
             except Errors as error:
-                if not self.recovery:
+                if not self.recovery or is_disobeyed(error):
                     raise
                 LOG.warning("a subgraph of %d nodes stays in TensorFlow: %s", len(key), error)
                 reason = Reason(getattr(error, "code", Code.OP_NO_LOWERING), str(error))

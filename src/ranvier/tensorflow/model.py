@@ -100,8 +100,9 @@ def trace(
 
     A tensor or a list is one operand, a tuple several, a dictionary named ones.
     `subgraph_builder_function` gets each NodeDef; false keeps it in TensorFlow. Options come from
-    the environment variable NEURON_CC_FLAGS. Returns an `AwsNeuronModel`, or `func` itself if it
-    has no operands. Raises TypeError for resources that are no variables.
+    the environment variable NEURON_CC_FLAGS; placement rules in them (`--rules`) win. Returns an
+    `AwsNeuronModel`, or `func` itself if it has no operands. Raises TypeError for resources
+    that are no variables.
     """
     flags = read_flags()
     arguments, named = operands_of(example_inputs)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ranvier.compiler_arguments import options_of, words_of
-from ranvier.dialects.diagnostics import CallerError, Code, Reason
+from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.importers.builder import spelled
 from ranvier.importers.tensorflow.graph import tensor_named
 from ranvier.importers.tensorflow.protos import Message
+from ranvier.passes.placement import (
+    before_rules,
+    names_on_host,
+    nodes_chosen,
+    types_supported,
+)
 from ranvier.program import Options
 
 DEFAULT_MINIMUM = 2
+NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
+"""Types of nodes that compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +44,24 @@ class Placement:
                 Code.OPTION_INVALID, f"minimum_segment_size is a number, got {size!r}"
             )
 
-    def why_host(self, node: Message) -> Reason | None:
-        """Why the caller keeps a node in TensorFlow, or None. The only place where options count.
+    def rules(self, nodes: Iterable[Message], rules: str) -> str:
+        """The placement rules that the options are for these nodes, and after them the user's.
 
-        `force_fuse_ops` overrides the others, not what the machine lacks.
+        `force_fuse_ops` overrides the other options, not what the machine lacks.
         """
-        if node.name in self.force_fuse_ops:
-            return None
-        if node.name in self.no_fuse_ops:
-            return Reason(Code.OP_RULE, "no_fuse_ops names it")
-        if self.supported_op_types is not None and node.op not in self.supported_op_types:
-            return Reason(Code.OP_RULE, f"supported_op_types lacks {node.op}")
-        if self.wanted is not None and not self.wanted(node):
-            return Reason(Code.OP_RULE, "subgraph_builder_function does not want it")
-        return None
+        working = [node for node in nodes if node.op not in NO_WORK]
+        permitted = frozenset(map(spelled, self.force_fuse_ops))
+        own: list[str] = []
+        if self.wanted is not None:
+            named = [(spelled(node.name), node) for node in working]
+            own += nodes_chosen(named, self.wanted, "subgraph_builder_function")
+        if self.supported_op_types is not None:
+            types = {node.op for node in working}
+            option = "supported_op_types"
+            own += types_supported(self.supported_op_types, types, option, but=permitted)
+        kept = sorted(map(spelled, self.no_fuse_ops))
+        own += names_on_host(kept, "no_fuse_ops", but=permitted)
+        return before_rules(own, rules)
 
     def minimum(self, ops: int) -> int:
         """The smallest subgraph that is compiled, of a model of so many ops."""
@@ -95,7 +108,7 @@ def compilation_of(
     """Makes the work directory. Raises CallerError for that, and for unknown arguments."""
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise CallerError(Code.OPTION_INVALID, f"compiler_timeout is above 0 s, got {timeout}")
-    options = options_of(words_of(compiler_args))
+    options = replace(options_of(words_of(compiler_args)), part=True)
     folder = None if workdir is None else Path(str(workdir))
     if folder is not None:
         try:

@@ -9,6 +9,7 @@ whoever reads them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -77,12 +78,16 @@ class Divider:
             return loop.starts()
         return self.nodes.data_inputs(self.flat.nodes[name])
 
-    def divide(self, minimum: int) -> Division:
-        """Subgraphs of at least `minimum` nodes; smaller ones stay in TensorFlow."""
+    def divide(self, minimum: int, forced: AbstractSet[str] = frozenset()) -> Division:
+        """Subgraphs of at least `minimum` nodes; smaller ones stay in TensorFlow.
+
+        Those with a node in `forced` are compiled.
+        """
         division = Division([], {}, {})
         while True:
             subgraphs = self._levels()
-            small = {n: len(s.nodes) for s in subgraphs if len(s.nodes) < minimum for n in s.nodes}
+            few = [s for s in subgraphs if len(s.nodes) < minimum and not s.nodes & forced]
+            small = {name: len(subgraph.nodes) for subgraph in few for name in subgraph.nodes}
             if not small:
                 break
             division.small |= small

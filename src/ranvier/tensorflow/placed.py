@@ -8,6 +8,7 @@ from ranvier.dialects.diagnostics import Reason
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.tensorflow.graph import Tensor
+from ranvier.passes.placement.nodes import impossible
 from ranvier.tensorflow.partition import Kind
 
 
@@ -20,7 +21,13 @@ class Placed:
     constants: dict[str, Array] = field(default_factory=dict[str, Array])
     types: dict[Tensor, TensorType] = field(default_factory=dict[Tensor, TensorType])
     """Of the results that have a place in `nn`."""
+    forced: dict[str, str] = field(default_factory=dict[str, str])
+    """Nodes that rules want on the machine however small their subgraph: the rule and the node."""
 
     def keep(self, name: str, reason: Reason) -> None:
+        """Leave a node in TensorFlow. Raises PassError if a rule wants it on the machine."""
+        if name in self.forced:
+            raise impossible(f"{self.forced[name]}: {reason.text} [{reason.code.number}]")
+        self.constants.pop(name, None)  # its first result may be one, others of it not
         self.kinds[name] = Kind.HOST
         self.reasons[name] = reason

@@ -9,13 +9,12 @@ from typing import Any
 
 from ranvier.dialects.diagnostics import Reason
 from ranvier.tensorflow.convert import Converted
+from ranvier.tensorflow.options import NO_WORK
 from ranvier.tensorflow.partition import Kind
 
 LOG = logging.getLogger("tensorflow")
 """The logger of TensorFlow itself, where its users look."""
 ENOUGH = 0.3
-NO_WORK = ("Placeholder", "Identity", "IdentityN", "ReadVariableOp", "NoOp", "NeuronOp", "Const")
-"""Types of nodes that compute nothing."""
 
 
 def counts_of(converted: Converted) -> dict[str, Any]:

@@ -96,12 +96,12 @@ def compile(
     `batch_size`. `dynamic_batch_size` lets calls have any batch. `no_fuse_ops` and
     `force_fuse_ops` (`must_fuse`) are nodes, by name or as operations; `supported_op_types` lists
     the op types that may be compiled; subgraphs of fewer than `minimum_segment_size` nodes stay in
-    TensorFlow.
+    TensorFlow. `force_fuse_ops` overrides the others, and is no error for what the machine lacks.
     `compiler_args` are those of `ranvier compile`, after those of NEURON_CC_FLAGS in the
-    environment. `compiler_workdir` keeps the files of each subgraph. A subgraph that does not
-    compile stays in TensorFlow, unless `compiler_recovery` is false or the flags have
-    `--must-compile`. `compiler_verbose` and `max_num_compilers` have no effect: subgraphs are
-    compiled in this process, one after the other.
+    environment; placement rules in them (`--rules`) win over the options. `compiler_workdir` keeps
+    the files of each subgraph. A subgraph that does not compile stays in TensorFlow, unless
+    `compiler_recovery` is false or the flags have `--must-compile`. `compiler_verbose` and
+    `max_num_compilers` have no effect: subgraphs are compiled in this process, one after the other.
 
     Returns counts of operators: `OperationsInSession`, `OperationsAfterOptimizations`,
     `OperationsOnNeuron`, and `OnNeuronRatio` of the last two. Raises AssertionError if

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch.fx import Node
 
-from ranvier.compiler_arguments import options_of
+from ranvier.compiler_arguments import options_of, words_of
 from ranvier.torch.capturing import CaptureError, call_of, capture
-from ranvier.torch.node import bytes_of, source_of, type_of
+from ranvier.torch.node import bytes_of, name_of, source_of, type_of
 from ranvier.torch.options import Rules
 from ranvier.torch.partition import Partition, partition
 from ranvier.torch.report import compiled_nodes, percent, types
@@ -24,8 +24,10 @@ def placed(
     example_inputs: Any,
     rules: Rules,
     kwargs: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Partition:
-    return partition(capture(model, call_of(example_inputs, kwargs)), rules, options_of(()))
+    options = options_of(arguments)
+    return partition(capture(model, call_of(example_inputs, kwargs)), rules, options)
 
 
 def analyze_model(
@@ -103,13 +105,14 @@ def explain(
     single_fusion_ratio_threshold: float = 0.6,
     subgraph_builder_function: Callable[..., bool] | None = None,
     example_kwarg_inputs: Mapping[str, Any] | None = None,
+    compiler_args: Sequence[str] | str | None = None,
 ) -> Explanation:
     """Say where `trace` would run each operator, and why those on the host are there."""
     rules = Rules(
         minimum_segment_size, single_fusion_ratio_threshold, True, subgraph_builder_function
     )
     rules.check()
-    found = placed(model, example_inputs, rules, example_kwarg_inputs)
+    found = placed(model, example_inputs, rules, example_kwarg_inputs, words_of(compiler_args))
     owners = {
         node: f"seg{number}"
         for number, segment in enumerate(found.segments)
@@ -120,7 +123,7 @@ def explain(
         {
             "name": f"seg{number}",
             "placement": "neuron",
-            "ops": [node.name for node in segment.operators if node not in found.constants],
+            "ops": [name_of(node) for node in segment.operators if node not in found.constants],
             "bytes_in": sum(map(bytes_of, segment.inputs)),
             "bytes_out": sum(map(bytes_of, segment.outputs)),
         }
@@ -132,7 +135,7 @@ def explain(
 def describe_op(node: Node, found: Partition, segment: str | None) -> dict[str, Any]:
     reason = found.reasons.get(node)
     return {
-        "name": node.name,
+        "name": name_of(node),
         "op": str(node.target),
         "framework_op": type_of(node),
         "placement": "neuron" if segment else "host",

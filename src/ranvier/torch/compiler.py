@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -26,11 +27,14 @@ from xdsl.printer import Printer
 
 from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.passes.analysis.operators import HostOp
+from ranvier.placement import is_disobeyed
 from ranvier.program import Options, compile_module, externalize_weights
 from ranvier.torch.options import Compilation
 from ranvier.torch.partition import LOG, Segment
 
 STEM = "graph_def"
+DISOBEYED = 3
+"""Exit status of the worker if a rule cannot be obeyed."""
 
 
 class SegmentError(subprocess.SubprocessError):
@@ -38,7 +42,11 @@ class SegmentError(subprocess.SubprocessError):
 
 
 def compile_segment(segment: Segment, number: int, compilation: Compilation) -> Tensor:
-    """The NEFF of a segment. Raises TimeoutExpired, and SegmentError for all other failures."""
+    """The NEFF of a segment.
+
+    Raises TimeoutExpired, CodedError for a rule that cannot be obeyed, and SegmentError for all
+    other failures.
+    """
     name = f"_NeuronGraph${number}"
     with folder_of(number, compilation.workdir) as folder:
         log = folder / f"{STEM}.neuron-cc.log"
@@ -53,6 +61,8 @@ def compile_segment(segment: Segment, number: int, compilation: Compilation) -> 
             except (subprocess.TimeoutExpired, SegmentError):
                 raise
             except Exception as error:
+                if is_disobeyed(error):
+                    raise
                 logging.getLogger("ranvier").exception("%s", error)
                 raise SegmentError(failure(command, error)) from error
         LOG.info("Compiler status PASS")
@@ -108,6 +118,7 @@ def _compile_here(segment: Segment, folder: Path, compilation: Compilation) -> N
 
 def compile_to(module: ModuleOp, options: Options, path: Path) -> None:
     """Compile and write. Raises CallerError if an op would run on the host."""
+    options = replace(options, part=True)
     compiled = compile_module(module, options, progress=logging.getLogger("ranvier").debug)
     if compiled.host_ops:
         listed = ", ".join(map(described, compiled.host_ops))
@@ -153,6 +164,8 @@ def _compile_apart(segment: Segment, folder: Path, compilation: Compilation) -> 
     errors.unlink()
     if text:
         logging.getLogger("ranvier").info("%s", text)
+    if status == DISOBEYED:
+        raise CallerError(Code.RULE_IMPOSSIBLE, text)
     if status:
         raise SegmentError(failure(command, text.splitlines()[-1] if text else status))
 

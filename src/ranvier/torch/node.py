@@ -19,15 +19,13 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from ranvier.importers.builder import spelled
+from ranvier.importers.torch.program import place_of
+from ranvier.importers.torch.schema import base_name
+
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
 _NOT_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 """Files of PyTorch and ours, and code that PyTorch makes."""
-
-DISPLAYED = {
-    "_native_batch_norm_legit_no_training": "batch_norm",
-    "_to_copy": "to",
-}
-"""Names of ops that export has changed, as users know them."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,15 @@ def bytes_of(node: Node) -> int:
 
 def type_of(node: Node) -> str:
     """`aten::conv2d`; sizes are `aten::size`, other Python functions `prim::<name>`."""
-    schema = schema_of(node)
-    if schema is None:
-        return f"prim::{getattr(node.target, '__name__', node.target)}"
-    namespace, _, name = schema.name.partition("::")
-    if name == "sym_size":
-        name = "size"
-    return f"{namespace}::{DISPLAYED.get(name, name)}"
+    target: Any = node.target
+    if schema_of(node) is None:
+        return f"prim::{getattr(target, '__name__', target)}"
+    return base_name(target)
+
+
+def name_of(node: Node) -> str:
+    """`layer1.0/conv2d_3`: the name in locations and rules, with the path of its module."""
+    return spelled(place_of(node).name)
 
 
 def module_names(node: Node) -> tuple[str, ...]:
@@ -141,9 +141,9 @@ def source_of(node: Node) -> str:
 
 
 def describe(node: Node) -> str:
-    """`aten::nonzero 'nonzero' at model.py:12`"""
+    """`aten::nonzero 'layer1/nonzero' at model.py:12`"""
     where = source_of(node)
-    return f"{type_of(node)} '{node.name}'" + (f" at {where}" if where else "")
+    return f"{type_of(node)} '{name_of(node)}'" + (f" at {where}" if where else "")
 
 
 def output_of(graph: Graph) -> Node:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from ranvier.compiler_arguments import options_of, words_of
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.passes.placement import nodes_chosen
 from ranvier.program import Options
 from ranvier.torch.node import GraphNode
 
@@ -32,6 +33,12 @@ class Rules:
     fallback: bool = True
     wanted: Predicate | None = None
     """The `subgraph_builder_function`: false keeps an op on the host."""
+
+    def of_nodes(self, nodes: Iterable[tuple[str, GraphNode]]) -> list[str]:
+        """The placement rules that the options are, for nodes by name."""
+        if self.wanted is None:
+            return []
+        return nodes_chosen(nodes, self.wanted, "subgraph_builder_function")
 
     def check(self) -> None:
         """Raises CallerError for values out of their range."""

@@ -2,13 +2,14 @@
 
 The compiler's own placement decides about each op: a candidate segment is imported and placed, and
 the nodes of the ops that it leaves to the host leave the segment, until nothing moves. So an op is
-never supported by its name alone.
+never supported by its name alone. The rules of the options and of the user place nodes before, as
+far as names and types decide, and ops of a candidate.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,12 +20,16 @@ from torch.fx import GraphModule, Node
 from xdsl.dialects.builtin import ModuleOp
 
 from ranvier.dialects.diagnostics import Code, CodedError, Reason
+from ranvier.importers.builder import spelled
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import import_nodes
-from ranvier.passes.analysis.operators import HostOp, host_ops
-from ranvier.passes.pipelines import run_pipeline
+from ranvier.passes.analysis.operators import code_of, host_ops
+from ranvier.passes.placement import before_rules, read_rules
+from ranvier.passes.placement.nodes import decide, impossible
+from ranvier.passes.placement.rule import NEURON
 from ranvier.passes.segment.crossing import least_crossing
 from ranvier.passes.segment.levels import PlacedGraph, Value, fewest_levels
+from ranvier.placement import place_ops
 from ranvier.program import Options
 from ranvier.torch.node import (
     bytes_of,
@@ -39,6 +44,8 @@ from ranvier.torch.node import (
     is_static,
     is_symbolic,
     mutates,
+    name_of,
+    type_of,
     values_of,
 )
 from ranvier.torch.options import Rules
@@ -47,7 +54,6 @@ from ranvier.torch.runtime import DTYPES
 LOG = logging.getLogger("Neuron")
 
 _REFUSED = (torch.complex32, torch.complex64, torch.complex128, torch.float64)
-_CODES = {code.number: code for code in Code}
 
 
 class UnsupportedOperatorError(CodedError, AttributeError):
@@ -83,6 +89,8 @@ class Partition:
     segments: list[Segment]
     reasons: dict[Node, Reason]
     constants: set[Node] = field(default_factory=set[Node])
+    forced: dict[Node, str] = field(default_factory=dict[Node, str])
+    """Nodes that rules want on the machine, with the rule."""
     levels: dict[Node, int] = field(default_factory=dict[Node, int])
     """Sorted by them, nodes are in an order of execution in which each segment is in one piece."""
 
@@ -95,29 +103,41 @@ class Partition:
         return {node for segment in self.segments for node in segment.nodes} - self.constants
 
     def host_only(self, segment: Segment, reason: Reason) -> Partition:
-        """The same without a segment, whose ops go to the host."""
+        """The same without a segment, whose ops go to the host; PassError if rules forbid it."""
         reasons = dict.fromkeys((n for n in segment.operators if n not in self.constants), reason)
         segments = [other for other in self.segments if other is not segment]
+        check_forced(self.forced, reasons)
         return replace(self, segments=segments, reasons=self.reasons | reasons)
 
 
 def partition(module: GraphModule, rules: Rules, options: Options) -> Partition:
-    """Place every node. Raises UnsupportedOperatorError if the rules forbid what is needed."""
+    """Place every node.
+
+    Raises UnsupportedOperatorError if the options forbid what is needed, and PassError if a rule
+    wants a node on the machine that cannot be there.
+    """
     constants = constant_nodes(module.graph)
-    reasons = first_reasons(module, constants)
-    unwanted = {
-        node: Reason(Code.OP_RULE, "the subgraph_builder_function leaves it on the host")
-        for node in module.graph.nodes
-        if rules.wanted is not None
-        and is_op(node)
-        and node not in constants
-        and not rules.wanted(graph_node(node))
-    }
-    placer = _Placer(module, constants, rules, options)
-    found = placer.place(unwanted | reasons)
+    nodes = [node for node in module.graph.nodes if is_op(node) and node not in constants]
+    own = rules.of_nodes((name_of(node), graph_node(node)) for node in nodes)
+    text = before_rules(own, options.rules)
+    decided = decide(text, [(node, name_of(node), type_of(node)) for node in nodes])
+    placer = _Placer(module, constants, rules, options, text, decided.neuron)
+    found = placer.place(decided.host | first_reasons(module, constants))
+    check_forced(found.forced, found.reasons)
     if not rules.fallback:
         refuse_fallback(found)
     return found
+
+
+def check_forced(forced: Mapping[Node, str], reasons: Mapping[Node, Reason]) -> None:
+    """Raises PassError for nodes on the host that rules want on the machine."""
+    refused = [
+        f"{forced[node]}: {describe(node)}: {r.text} [{r.code.number}]"
+        for node, r in reasons.items()
+        if node in forced
+    ]
+    if refused:
+        raise impossible("; ".join(refused))
 
 
 def refuse_fallback(found: Partition) -> None:
@@ -167,12 +187,22 @@ class _Placer:
     """Finds the segments of one graph."""
 
     def __init__(
-        self, module: GraphModule, constants: set[Node], rules: Rules, options: Options
+        self,
+        module: GraphModule,
+        constants: set[Node],
+        rules: Rules,
+        options: Options,
+        text: str,
+        forced: dict[Node, str],
     ) -> None:
+        """`text` are the placement rules, `forced` the nodes that they want on the machine."""
         self.module = module
         self.constants = constants
         self.rules = rules
-        self.pipeline = placement_of(options)
+        self.options = replace(options, minimum_size=1)
+        self.text = text
+        self.forced = forced
+        self._may_force = any(rule.verb == NEURON for rule in read_rules(text))
         self.nodes = [n for n in module.graph.nodes if is_call(n) and n not in constants]
         self._placed: dict[tuple[Node, ...], dict[Node, Reason]] = {}
 
@@ -190,7 +220,7 @@ class _Placer:
         ops = {node: reason for node, reason in reasons.items() if is_op(node)}
         order = {node: i for i, node in enumerate(self.module.graph.nodes)}
         ordered = dict(sorted(ops.items(), key=lambda item: order[item[0]]))
-        return Partition(self.module, segments, ordered, self.constants, levels)
+        return Partition(self.module, segments, ordered, self.constants, self.forced, levels)
 
     def levels(self, reasons: AbstractSet[Node]) -> dict[Node, int]:
         """The numbers that the pass `segment` gives: a level never decreases along a use.
@@ -217,10 +247,11 @@ class _Placer:
         return groups_of(self.levels(reasons))
 
     def demote_small(self, reasons: dict[Node, Reason]) -> None:
-        """Small segments go to the host, unless one is the whole graph."""
+        """Small segments go to the host, unless one is the whole graph or rules want it."""
         least = self.rules.minimum_segment_size
         while reasons:
-            groups = [group for group in self.groups(reasons.keys()) if len(counted(group)) < least]
+            small = [group for group in self.groups(reasons.keys()) if len(counted(group)) < least]
+            groups = [group for group in small if not self.is_forced(group)]
             if not groups:
                 return
             for group in groups:
@@ -250,14 +281,39 @@ class _Placer:
         tensors = [n for n in outputs if isinstance(n.meta.get("val"), Tensor)]
         return Segment(nodes, tuple(inputs), tuple(tensors))
 
+    def is_forced(self, group: Sequence[Node]) -> bool:
+        """Whether rules want a node on the machine; some ask for what only its ops have."""
+        if self._may_force:
+            self.refused(self.segment(group))
+        return not self.forced.keys().isdisjoint(group)
+
     def refused(self, segment: Segment) -> dict[Node, Reason]:
-        """The nodes that the compiler would run on the host, and why."""
+        """Import and place a segment; the nodes of the ops on the host."""
         if segment.nodes not in self._placed:
-            self._placed[segment.nodes] = refused_nodes(segment, self.pipeline)
+            self._placed[segment.nodes] = self._refused(segment)
         return self._placed[segment.nodes]
 
+    def _refused(self, segment: Segment) -> dict[Node, Reason]:
+        try:
+            module, names = segment.import_module("segment")
+        except ModelImportError as error:
+            LOG.warning("cannot import a segment of %d ops: %s", len(segment.operators), error)
+            return dict.fromkeys(segment.operators, Reason(error.code, str(error)))
+        nodes = {node.name: node for node in segment.nodes}
+        nodes |= {spelled(name): nodes[node] for name, node in names.items() if node in nodes}
+        forced = place_ops(module, self.options, self.text)
+        self.forced |= {nodes[name]: rule for name, rule in forced.items() if name in nodes}
+        refused: dict[Node, Reason] = {}
+        for op in host_ops(module):
+            if op.name in nodes:
+                refused.setdefault(nodes[op.name], Reason(code_of(op.code), op.reason))
+        return refused
+
     def keep_the_large(self, segments: list[Segment], reasons: dict[Node, Reason]) -> list[Segment]:
-        """One segment with more than the threshold of all ops leaves the others on the host."""
+        """One segment with more than the threshold of all ops leaves the others on the host.
+
+        Segments that rules want stay.
+        """
         total = len(counted(self.nodes))
         threshold = self.rules.single_fusion_ratio_threshold
         for large in segments:
@@ -268,11 +324,12 @@ class _Placer:
                     f"another segment has {share:.0%} of the ops, "
                     f"single_fusion_ratio_threshold is {threshold}",
                 )
+                kept = [s for s in segments if s is large or self.forced.keys() & set(s.nodes)]
                 for segment in segments:
-                    if segment is not large:
+                    if segment not in kept:
                         nodes = [n for n in segment.nodes if n not in self.constants]
                         reasons |= dict.fromkeys(nodes, reason)
-                return [large]
+                return kept
         return segments
 
 
@@ -294,30 +351,3 @@ def follow_lookups(nodes: Sequence[Node], reasons: dict[Node, Reason]) -> None:
                 reasons.setdefault(node, reasons[producer])
             elif node in reasons:
                 reasons[producer] = reasons[node]
-
-
-def placement_of(options: Options) -> str:
-    """The passes up to the one that says what runs where."""
-    pipeline = replace(options, fallback="host", minimum_size=1).pipeline()
-    return pipeline[: pipeline.index(",partition-pipeline")]
-
-
-def refused_nodes(segment: Segment, pipeline: str) -> dict[Node, Reason]:
-    """Import and place a segment; the nodes of the ops on the host."""
-    by_name = {node.name: node for node in segment.nodes}
-    try:
-        module, names = segment.import_module("segment")
-    except ModelImportError as error:
-        LOG.warning("cannot import a segment of %d ops: %s", len(segment.operators), error)
-        return dict.fromkeys(segment.operators, Reason(error.code, str(error)))
-    run_pipeline(module, pipeline)
-    refused: dict[Node, Reason] = {}
-    for op in host_ops(module):
-        node = by_name.get(names.get(op.name, op.name))
-        if node is not None:
-            refused.setdefault(node, reason_of(op))
-    return refused
-
-
-def reason_of(op: HostOp) -> Reason:
-    return Reason(_CODES.get(op.code, Code.OP_NO_LOWERING), op.reason)

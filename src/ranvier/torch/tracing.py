@@ -45,7 +45,10 @@ class Settings:
     compiler_workdir: object = None
     """Keeps `<number>/graph_def.neff`, `.mlir` and `.neuron-cc.log` of each segment."""
     subgraph_builder_function: Predicate | None = None
-    """Says of a node whether it may be compiled, from its `name` and `type_string`."""
+    """Says of a node whether it may be compiled, from its `name` and `type_string`.
+
+    Placement rules of `compiler_args` (`--rules`) win over it.
+    """
     minimum_segment_size: int = 2
     """Smaller segments stay on the host, unless one is the whole graph."""
     single_fusion_ratio_threshold: float = 0.6
@@ -229,7 +232,7 @@ def build(
     log_partition(found)
     if settings.skip_compiler:
         LOG.info("The neuron partitioner created %d sub-graphs", len(found.segments))
-        found = Partition(captured, [], {}, found.constants, found.levels)
+        found = Partition(captured, [], {}, found.constants, levels=found.levels)
         return Traced(assemble(found, [], half=half), outer, found)
     attempted = len(found.segments)
     found, neffs = compile_all(found, rules, compilation)

@@ -30,9 +30,10 @@ def read_module(path: Path) -> ModuleOp:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0, or 1 with a line on stderr."""
+    """Exit status 0, or 1 with a line on stderr; another one for a rule that cannot be obeyed."""
     from ranvier.compiler_arguments import options_of
-    from ranvier.torch.compiler import compile_to
+    from ranvier.placement import is_disobeyed
+    from ranvier.torch.compiler import DISOBEYED, compile_to
 
     path, option, output, *rest = arguments
     if option != "--output":
@@ -43,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         compile_to(read_module(Path(path)), options_of(rest), temporary)
         os.replace(temporary, output)
     except CodedError as error:
-        print(error.report(), file=sys.stderr)
-        return 1
+        disobeyed = is_disobeyed(error)
+        print(error if disobeyed else error.report(), file=sys.stderr)
+        return DISOBEYED if disobeyed else 1
     finally:
         temporary.unlink(missing_ok=True)
     return 0
