@@ -26,6 +26,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.files import completed
 from ranvier.dialects.interfaces import Array
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -176,16 +177,10 @@ def _umask() -> int:
 
 def write_safetensors(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write tensors to a file, complete or not at all. Raises CallerError if it cannot."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {
         key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()
     }
-    try:
+    with completed(path) as temporary:
         save_file(tensors, temporary)
         os.chmod(temporary, 0o666 & ~_umask())  # the library makes files that only we can read
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     STORE.forget_files()

@@ -17,12 +17,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("dialects", "passes", "importers", "backend", "tools")
 FRAMEWORKS = ("onnx", "torch", "tensorflow", "mxnet")
-BASE = ("dialects.interfaces", "dialects.diagnostics", "dialects.weights")
+BASE = tuple(f"dialects.{name}" for name in ("interfaces", "diagnostics", "files", "weights"))
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "dialects": (),
     "dialects.interfaces": BASE,
     "dialects.diagnostics": BASE,
+    "dialects.files": BASE,
     "dialects.weights": BASE,
     "dialects.nn": (*BASE, "dialects.nn"),
     "dialects.graph": (*BASE, "dialects.graph"),

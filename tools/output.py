@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,24 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.files import completed, is_special
 from ranvier.tools.log import LOG
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it. Raises CallerError if it cannot."""
-    write_bytes(path, text.encode())
+    """Write a file, complete or not at all. Raises CallerError if it cannot.
+
+    Halves of characters, which no file holds, are spelled.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    if is_special(path):  # `/dev/stdout`, or a pipe to another process
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror}") from error
+        return
+    with completed(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

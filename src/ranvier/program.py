@@ -32,6 +32,7 @@ from ranvier.backend.neuron.simulator import simulate
 from ranvier.casting import cast_mode, wants_fast_relayout
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.files import completed
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.materialize import in_memory
 from ranvier.dialects.weights import write_safetensors
@@ -339,15 +340,8 @@ class Program:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Copy the NEFF file to `path`, complete or not at all."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        with completed(Path(path)) as temporary:
             shutil.copyfile(self._path, temporary)
-            os.replace(temporary, target)
-        except OSError as error:
-            raise CallerError(Code.FILE_UNWRITABLE, f"{target}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def compile(

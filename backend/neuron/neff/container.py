@@ -8,7 +8,6 @@ each tar header is generated again from the manifest and compared.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ranvier.backend.neuron.neff.header import FORMAT_MAJOR as FORMAT_MAJOR
 from ranvier.backend.neuron.neff.header import FORMAT_MINOR as FORMAT_MINOR
 from ranvier.backend.neuron.neff.header import HEADER_SIZE, Header
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.files import completed
 
 BLOCK = 512
 PAGE = 4096
@@ -111,15 +111,8 @@ def write_container(
 
     `manifest` lacks the members and `header` the sizes and hashes: they are found on the way.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w+b") as stream:
-            _write(stream, members, manifest, header)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with completed(path) as temporary, temporary.open("w+b") as stream:
+        _write(stream, members, manifest, header)
 
 
 def _write(

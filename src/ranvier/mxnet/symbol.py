@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
@@ -12,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ranvier.dialects.diagnostics import CallerError, Code
+from ranvier.dialects.files import completed
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import dtype_of
 from ranvier.importers.errors import ModelImportError
@@ -226,15 +226,8 @@ class Symbol:
 
     def save(self, fname: str | PathLike[str]) -> None:
         """Write `tojson`, whole or not at all."""
-        path = Path(fspath(fname))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with completed(Path(fspath(fname))) as temporary:
             temporary.write_text(self.tojson(), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise CallerError(Code.FILE_UNWRITABLE, f"{path}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @staticmethod
     def load(fname: str | PathLike[str]) -> Symbol:
