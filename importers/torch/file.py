@@ -7,8 +7,10 @@ must be installed.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +18,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 from xdsl.dialects.builtin import ModuleOp
 
 from ranvier.dialects.diagnostics import Code
@@ -104,17 +107,61 @@ def import_exported_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
 
 
 def load_exported(path: Path) -> ExportedProgram:
-    """Raises ModelImportError for a damaged file, and for objects other than tensors in it."""
+    """Raises ModelImportError for a damaged file, and for objects other than tensors in it.
+
+    Classes of other packages that the model takes or returns, which the file names, are lists: only
+    their tensors matter, and no package is imported because a file says so.
+    """
     load: Any = torch.load
 
     def tensors_only(*args: Any, **kwargs: Any) -> Any:
         return load(*args, **{**kwargs, "weights_only": True})
 
     try:
-        with patch.object(torch, "load", tensors_only):
+        with patch.object(torch, "load", tensors_only), structures_as_lists(), quiet():
             return torch.export.load(path)
     except Exception as error:  # of many kinds, for a file that may hold anything
         raise invalid(path, f"torch.export.load: {first_line(error)}") from error
+
+
+@contextmanager
+def structures_as_lists() -> Generator[None]:
+    """Let PyTorch read structures of classes that nobody has registered in this process."""
+    trees: Any = pytree
+    protocols: dict[int, Any] = trees._SUPPORTED_PROTOCOLS
+    known: Mapping[str, type] = trees.SERIALIZED_TYPE_TO_PYTHON_TYPE
+
+    def plain(schema: Any) -> Any:
+        children = [plain(child) for child in schema["children_spec"]]
+        if schema["type"] is None or schema["type"] in known:
+            return {**schema, "children_spec": children}
+        return {"type": "builtins.list", "context": "null", "children_spec": children}
+
+    def reader(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda schema: read(plain(schema))
+
+    plainly = {
+        number: protocol._replace(json_to_treespec=reader(protocol.json_to_treespec))
+        for number, protocol in protocols.items()
+    }
+    trees.treespec_loads.cache_clear()
+    try:
+        with patch.dict(protocols, plainly):
+            yield
+    finally:
+        trees.treespec_loads.cache_clear()
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without the tracebacks that PyTorch logs before it raises an error."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def import_script_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:

@@ -179,3 +179,30 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
             import_model([changed], shapes=SHAPES)
         assert caught.value.code is Code.FILE_INVALID
     assert not (tmp_path / "touched").exists()
+
+
+def test_a_class_that_a_model_returns_need_not_be_known(tmp_path: Path) -> None:
+    """As models of other packages do; only a process that has the class can write it."""
+    script = """
+import sys
+from dataclasses import dataclass
+import torch
+from torch.utils import _pytree
+
+@dataclass
+class Result:
+    first: torch.Tensor
+    second: torch.Tensor
+
+_pytree.register_dataclass(Result, serialized_type_name="elsewhere.Result")
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return Result(torch.relu(x), torch.tanh(x))
+
+torch.export.save(torch.export.export(Model(), (torch.ones(3),)), sys.argv[1])
+"""
+    path = tmp_path / "model.pt2"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
+    found = explain_module(import_model([path]), Options())
+    assert [row.framework_op for row in found.ops] == ["aten::relu", "aten::tanh"]
