@@ -168,7 +168,7 @@ class Vocabulary:
         if known is not None and field.attribute not in known:
             subject = ", ".join(pattern.text for pattern in rule.patterns)
             owner = f"{subject} has no attribute" if subject else "no op has an attribute"
-            fields = ["name", "framework_op", "dtype", "rank", "shape", "size", "bytes"]
+            fields = ["name", "framework_op", "position", "dtype", "rank", "shape", "size", "bytes"]
             near = did_you_mean(field.attribute, [*sorted(known), *fields])
             _fail(field.place, f"{owner} '{field.attribute}'{near}")
 

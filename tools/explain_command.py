@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ranvier.explanation import explain_module
     from ranvier.tools.explain_page import page_of
     from ranvier.tools.output import print_json, progress, write_text
+    from ranvier.written_rules import rules_of
 
     options = options_of(arguments)
     name = arguments.models[0].name
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:
         write_text(arguments.html, page_of(explanation, name))
     if arguments.write_rules is not None:
-        write_text(arguments.write_rules, explanation.rules())
+        write_text(arguments.write_rules, rules_of(explanation))
     if arguments.json:
         print_json(explanation.describe())
     else:

@@ -7,6 +7,7 @@ source are `loc("model.py":3:7)` beside it, or within: `loc("name"("type"("model
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -40,8 +41,27 @@ def framework_ops(op: Operation) -> list[NameLoc]:
     return [part for part in location_parts(op.location) if isinstance(part, NameLoc)]
 
 
+_SPELLED = re.compile(r"\\(?:x[89a-f][0-9a-f]|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010[0-9a-f]{4})")
+
+
 def framework_name(location: NameLoc) -> str:
-    return location.desc.data
+    """The name as the framework has it: a location spells what is not ASCII as Python does."""
+    return _SPELLED.sub(_character, location.desc.data)
+
+
+def _character(spelled: re.Match[str]) -> str:
+    """The character; halves of one, which no file holds, stay spelled, as ASCII does."""
+    code = int(spelled[0][2:], 16)
+    return spelled[0] if code < 0x80 or 0xD800 <= code < 0xE000 else chr(code)
+
+
+def framework_position(location: NameLoc) -> int | None:
+    """The position of a framework op in its graph, where the framework's files have an order."""
+    match next(_parts_within(location), None):
+        case FileLineColLoc(column=column):
+            return column.data
+        case _:
+            return None
 
 
 def framework_type(location: NameLoc) -> str:

@@ -1,7 +1,9 @@
 """Cut a row of ops of which rules put some on a NeuronCore of the user's choice.
 
 Ops are ordered by the least core that they can be on, so that contiguous stages can obey; stages
-may be empty. The cut has the least bottleneck that the rules allow, then the fewest bytes across.
+may be empty. Casts of ours stay where they are as far as their readers permit, since no rule names
+them: rules for all ops of a cut give the cut again. The cut has the least bottleneck that the rules
+allow, then the fewest bytes across.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from ranvier.passes.analysis.dataflow import operands_of
 from ranvier.passes.analysis.locations import describe
 from ranvier.passes.errors import PassError
 from ranvier.passes.partition_pipeline.balance import Profile
+from ranvier.passes.rewriting.implicit_casts import is_implicit
 from ranvier.passes.rewriting.marks import core_of
 
 INFINITE = float("inf")
@@ -42,7 +45,21 @@ def pinned_order(ops: Sequence[Operation], cores: int) -> list[Operation]:
                 )
             floor, cause = core, op
         least[op] = floor, cause
-    return sorted(ops, key=lambda op: least[op][0])
+    found = {op: core for op, (core, _) in least.items()}
+    hold_casts(ops, found)
+    return sorted(ops, key=found.__getitem__)
+
+
+def hold_casts(ops: Sequence[Operation], least: dict[Operation, int]) -> None:
+    """Raise the cores of implicit casts to those of the ops before them, up to their readers'."""
+    reached: list[int] = []
+    for op in ops:
+        own = least[op]
+        reached.append(max(own, reached[-1]) if reached else own)
+    for op, before in zip(reversed(ops), reversed(reached), strict=True):
+        if is_implicit(op):
+            readers = [least[u.operation] for u in op.results[0].uses if u.operation in least]
+            least[op] = max(least[op], min(before, *readers)) if readers else least[op]
 
 
 def check_core(op: Operation, core: int, cores: int) -> None:

@@ -28,19 +28,28 @@ from ranvier.passes.analysis.dataflow import extents_of, value_bytes
 from ranvier.passes.analysis.locations import (
     framework_name,
     framework_ops,
+    framework_position,
     framework_type,
     op_name,
 )
 from ranvier.passes.errors import PassError
 
-ANY = "?"
+
+class AnySize:
+    """What `?` in a shape equals; the text "?" is another thing."""
+
+    def __repr__(self) -> str:
+        return "?"
+
+
+ANY = AnySize()
 """A dimension of any size."""
 
 Value = Any
 """A string, a number, a truth value, None, or a tuple of them."""
 
 TENSOR_FIELDS = ("dtype", "rank", "shape", "size", "bytes")
-OP_FIELDS = ("name", "framework_op", "op")
+OP_FIELDS = ("name", "framework_op", "position", "op")
 AXES = ("axis", "axes")
 """Attributes that count from the end if they are negative."""
 
@@ -129,6 +138,9 @@ class OpSubject(Subject):
                 return self.names
             case "framework_op":
                 return tuple(framework_type(part) for part in framework_ops(self.op))
+            case "position":
+                positions = map(framework_position, framework_ops(self.op))
+                return tuple(position for position in positions if position is not None)
             case "op":
                 return (self.op_name,)
             case _:
@@ -316,8 +328,8 @@ def equal(value: Value, expected: Value) -> bool:
         pairs = cast("tuple[Value, ...]", value), cast("tuple[Value, ...]", expected)
         return len(pairs[0]) == len(pairs[1]) and all(map(equal, *pairs))
     if isinstance(value, bool) != isinstance(expected, bool):
-        return expected == ANY
-    return value == expected or expected == ANY
+        return expected is ANY
+    return value == expected or expected is ANY
 
 
 def written(value: Value) -> str:
@@ -330,12 +342,15 @@ def written(value: Value) -> str:
         case tuple():
             return f"[{', '.join(map(written, cast('tuple[Value, ...]', value)))}]"
         case str():
-            return ANY if value == ANY else quoted(value)
+            return quoted(value)
         case _:
             return repr(value)
 
 
+ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
+"""What a literal spells in two characters: a carriage return would be read as the end of a line."""
+
+
 def quoted(text: str) -> str:
     """A string literal of the rules."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    return f'"{text.translate(ESCAPED)}"'

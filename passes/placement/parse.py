@@ -12,6 +12,7 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.passes.errors import PassError
 from ranvier.passes.placement.conditions import (
     ANY,
+    ESCAPED,
     TENSOR_FIELDS,
     Comparison,
     Condition,
@@ -185,7 +186,7 @@ class _Reader:
             case "STRING":
                 return self.string(node)
             case "EXTENTS":
-                return tuple(ANY if part == ANY else int(part) for part in node.split("x"))
+                return tuple(ANY if part == "?" else int(part) for part in node.split("x"))
             case "SIGNED":
                 return int(node)
             case "FLOAT":
@@ -206,9 +207,9 @@ class _Reader:
         return name
 
     def string(self, token: Any) -> str:
-        """The text of a literal: `\\"`, `\\\\` and `\\n` are escapes, other backslashes stay."""
-        escapes = {'\\"': '"', "\\\\": "\\", "\\n": "\n"}
-        return re.sub(r'\\["\\n]', lambda match: escapes[match[0]], str(token)[1:-1])
+        """The text of a literal; backslashes that begin none of the escapes stay."""
+        escapes = {spelled: chr(code) for code, spelled in ESCAPED.items()}
+        return re.sub(r'\\["\\nr]', lambda match: escapes[match[0]], str(token)[1:-1])
 
     def _place(self, token: Any) -> Place:
         return Place(self._source, token.line, token.column)

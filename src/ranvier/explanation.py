@@ -24,6 +24,7 @@ from ranvier.passes.analysis.dataflow import (
 from ranvier.passes.analysis.locations import (
     framework_name,
     framework_ops,
+    framework_position,
     framework_type,
     source_lines,
     source_location,
@@ -38,8 +39,8 @@ from ranvier.passes.analysis.operators import (
 )
 from ranvier.passes.partition_pipeline import partition_pipeline
 from ranvier.passes.pipelines import parse_pipeline, placement_pipeline, run_passes
-from ranvier.passes.placement.conditions import quoted
 from ranvier.passes.rewriting.implicit_casts import is_implicit
+from ranvier.passes.rewriting.marks import keeps_f32
 from ranvier.passes.segment import SegmentPass
 from ranvier.passes.segment.gains import Gain, gains_of
 from ranvier.passes.target import load_target
@@ -69,6 +70,30 @@ class Row:
     """Of an op that is partly on the host, the ops of the IR that are."""
     core: int | None = None
     """The NeuronCore of a pipeline of several that the op begins on."""
+    last_core: int | None = None
+    """The one that it ends on."""
+    keeps_f32: bool = False
+    """Whether a rule keeps any of it in f32."""
+    position: int | None = None
+    """In the framework's graph, where its files have an order."""
+
+
+@dataclass
+class Parts:
+    """The ops of the IR that a framework op is: when rules are applied, and when it is placed."""
+
+    known: Counter[str] = field(default_factory=Counter[str])
+    """Names at the time of rules, and how many ops of each."""
+    kept: Counter[str] = field(default_factory=Counter[str])
+    """Those that rules keep in f32."""
+    placed: dict[str, set[bool]] = field(default_factory=dict[str, set[bool]])
+    """Later names, and whether such ops are on the host."""
+    cores: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    """Later names, and the NeuronCores of such ops in a pipeline of several."""
+
+    def on_host(self) -> list[str]:
+        """The later names of which every op is on the host."""
+        return [name for name, sides in self.placed.items() if sides == {True}]
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,8 @@ class Explanation:
     gains: list[Gain]
     heavy_host_work: list[tuple[str, int, float]]
     edges: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    parts: list[Parts] = field(default_factory=list[Parts])
+    """Per row, what rules can say of it."""
 
     def describe(self) -> dict[str, Any]:
         """The object of `--json`."""
@@ -118,20 +145,6 @@ class Explanation:
             ],
         }
 
-    def rules(self) -> str:
-        """The placement as rules, one per op, to edit and load back."""
-        lines = [f"# Placement on {self.target}: a later rule wins over an earlier one."]
-        names = Counter(row.name for row in self.ops)
-        for row in self.ops:
-            ops = f" {row.host_ops} where" if row.host_ops else ""
-            kind = f" and framework_op == {quoted(row.framework_op)}" if names[row.name] > 1 else ""
-            comment = f"  # {row.reason} [{row.code}]".translate(_NO_BREAKS) if row.code else ""
-            lines.append(f"{row.placement}{ops} name == {quoted(row.name)}{kind}{comment}")
-        return "\n".join(lines) + "\n"
-
-
-_NO_BREAKS = {ord("\n"): " ", ord("\r"): " "}
-
 
 def explain_module(module: ModuleOp, options: Options) -> Explanation:
     """Place an imported module, in place, and say how and why.
@@ -146,7 +159,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
     segment = passes[at]
     assert isinstance(segment, SegmentPass)
     run_passes(module, passes[:legalize])
-    known_as = names_in_rules(module)
+    parts = parts_of(module)
     flow = flow_of(module)
     run_passes(module, passes[legalize:at])
     plan = segment.plan(Context(), module)
@@ -155,7 +168,7 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         gains = gains_of(plan)
         plan.outline()
     run_passes(module, passes[at + 1 :])
-    table = Table(module, known_as)
+    table = Table(module, parts)
     assert options.cores != "auto"  # `Options.for_module` has counted the weights
     partition_pipeline(module, load_target(options.target), cores=options.cores)
     if options.cores > 1:
@@ -168,19 +181,22 @@ def explain_module(module: ModuleOp, options: Options) -> Explanation:
         gains=gains,
         heavy_host_work=heavy_host_work(module),
         edges=edges_between(list(table.rows), flow),
+        parts=[parts[part] for part in table.rows],
     )
 
 
-def names_in_rules(module: ModuleOp) -> dict[NameLoc, str]:
-    """The ops that each framework op is, when rules are applied."""
-    names: dict[NameLoc, Counter[str]] = {}
+def parts_of(module: ModuleOp) -> dict[NameLoc, Parts]:
+    """The ops that each framework op is when rules have been applied."""
+    found: dict[NameLoc, Parts] = {}
     block = main_block(module)
     if block is not None:
         constants = constant_ops(block.ops)
         for op in block.ops:
             for part in framework_ops(op) if op not in constants else ():
-                names.setdefault(part, Counter())[op.name] += 1
-    return {part: ", ".join(found) for part, found in names.items()}
+                parts = found.setdefault(part, Parts())
+                parts.known[op.name] += 1
+                parts.kept[op.name] += keeps_f32(op)
+    return found
 
 
 Flow: TypeAlias = "list[tuple[list[NameLoc], set[int]]]"
@@ -220,18 +236,17 @@ def edges_between(rows: Sequence[NameLoc], flow: Flow) -> list[tuple[int, int]]:
 class Table:
     """The rows of a segmented module, in the order of its segments."""
 
-    def __init__(self, module: ModuleOp, known_as: dict[NameLoc, str]) -> None:
+    def __init__(self, module: ModuleOp, parts: dict[NameLoc, Parts]) -> None:
         self.rows: dict[NameLoc, Row] = {}
         self.segments: list[SegmentRow] = []
-        self._known_as = known_as
-        self._placed: dict[NameLoc, dict[str, bool]] = {}
-        """Per framework op, the ops of the IR that it is now, and whether they are on the host."""
+        self._parts = parts
         for segment in segments_of(module):
             self._add(segment)
         for part, row in self.rows.items():
-            placed = self._placed[part]
-            if row.placement == graph.HOST and not all(placed.values()):
-                row.host_ops = ", ".join(name for name, on_host in placed.items() if on_host)
+            placed = parts[part].placed
+            if row.placement == graph.HOST and any(False in sides for sides in placed.values()):
+                names = (name for name, sides in placed.items() if True in sides)
+                row.host_ops = ", ".join(names)
 
     def _add(self, segment: graph.SegmentOp) -> None:
         named: set[NameLoc] = set()
@@ -255,19 +270,24 @@ class Table:
         """Say of each op on the target which core it begins on, once there are stages."""
         for stage in module.walk():
             if isinstance(stage, graph.StageOp):
-                for part in (part for op in stage.block.ops for part in framework_ops(op)):
-                    row = self.rows.get(part)
-                    if row is not None and row.placement == graph.NEURON and row.core is None:
-                        row.core = stage.core.value.data
+                constants = constant_ops(stage.block.ops)
+                ops = (op for op in stage.block.ops if op not in constants and not is_implicit(op))
+                for op, part in ((op, part) for op in ops for part in framework_ops(op)):
+                    row, core = self.rows.get(part), stage.core.value.data
+                    if row is not None and row.placement == graph.NEURON:
+                        row.core = core if row.core is None else min(row.core, core)
+                        row.last_core = core if row.last_core is None else max(row.last_core, core)
+                        self._parts[part].cores.setdefault(op.name, set()).add(core)
 
     def _row(
         self, op: Operation, part: NameLoc, segment: graph.SegmentOp, yielded: set[SSAValue]
     ) -> None:
         row = self.rows.get(part)
+        parts = self._parts.setdefault(part, Parts())
         if row is None:
             row = self.rows[part] = Row(
                 name=framework_name(part),
-                op=self._known_as.get(part, op.name),
+                op=", ".join(parts.known) or op.name,
                 framework_op=framework_type(part),
                 placement=graph.NEURON,
                 segment=segment.label.data,
@@ -275,13 +295,15 @@ class Table:
                 reason="",
                 location=source_location(op, part),
                 source=source_lines(op, part),
+                keeps_f32=parts.kept.total() > 0,
+                position=framework_position(part),
             )
         if segment.on_host and row.placement != graph.HOST:
             reason = reason_of(op)
             row.placement, row.segment = graph.HOST, segment.label.data
             row.code = reason.code.number if reason else ""
             row.reason = reason.text if reason else ""
-        self._placed.setdefault(part, {}).setdefault(op.name, segment.on_host)
+        parts.placed.setdefault(op.name, set()).add(segment.on_host)
         row.bytes_in += sum(value_bytes(value.type) for value in foreign(op, segment.block))
         row.bytes_out += sum(value_bytes(r.type) for r in results_behind(op) if r in yielded)
 
