@@ -34,8 +34,6 @@ from xdsl.utils.exceptions import VerifyException
 
 NEURON = "neuron"
 HOST = "host"
-REASON = "ranvier.reason"
-"""Discardable attribute of an op in a host segment: `["RV0201", "text"]`."""
 
 
 @irdl_op_definition

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from xdsl.dialects.builtin import (
+    ArrayAttr,
     BoolAttr,
     DenseArrayBase,
     Float64Type,
@@ -22,6 +23,8 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.traits import OpTrait
+
+from ranvier.dialects.diagnostics import Reason
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -112,6 +115,15 @@ def as_attribute(value: object) -> Attribute:
             return DenseArrayBase.from_list(i64, [int(item) for item in items])
         case _:
             raise TypeError(f"no attribute stands for {value!r}")
+
+
+REASON = "ranvier.reason"
+"""Discardable attribute of an op that is not for the target: `["RV0201", "text"]`."""
+
+
+def reason_attribute(reason: Reason) -> Attribute:
+    """`["RV0201", "text"]`"""
+    return ArrayAttr([StringAttr(reason.code.number), StringAttr(reason.text)])
 
 
 def ints(attribute: DenseArrayBase[Any]) -> tuple[int, ...]:

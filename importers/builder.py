@@ -9,7 +9,7 @@ read through `constant_of` where a shape is needed, and removed by `finish` once
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import (
@@ -25,10 +25,12 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.interfaces import Array
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import REASON, Array, reason_attribute
 from ranvier.dialects.nn.constant import DENSE_LIMIT
 from ranvier.dialects.nn.materialize import in_memory
 from ranvier.dialects.nn.types import (
+    UNKNOWN,
     Tensor,
     TensorOp,
     dtype_of,
@@ -58,6 +60,8 @@ class ModuleBuilder:
         self._weights: dict[str, nn.WeightOp] = {}
         self._loads: dict[tuple[str, Tensor], SSAValue] = {}
         self._known: dict[SSAValue, Array | None] = {}
+        self._origins: dict[SSAValue, tuple[Code, str]] = {}
+        """Of values whose type is not known: why, and the node that is to blame."""
 
     def append(self, op: Operation, location: LocationAttr = UNKNOWN_LOC) -> SSAValue:
         """Append an op of one result and return that; for others use `op.results`."""
@@ -136,6 +140,27 @@ class ModuleBuilder:
                 return np.asarray(result).astype(dtype_of(element_of(value)), copy=False)
             case _:
                 return None
+
+    # -- What nn lacks ------------------------------------------------------------------------
+
+    def is_blocked(self, values: Iterable[SSAValue | None]) -> bool:
+        """Whether the type of any value is not known, so that no op of `nn` can read it."""
+        return any(value in self._origins for value in values)
+
+    def keep(self, op: nn.OpaqueOp, reason: Reason, called: str, location: LocationAttr) -> None:
+        """Append an op that stays with its framework, for a reason.
+
+        What reads results of an unknown type has another: the op that they come from, `called` so.
+        """
+        origin = next((self._origins[v] for v in op.inputs if v in self._origins), None)
+        if origin is not None:
+            text = f"it reads what {origin[1]} gives, whose type is not known"
+            reason = Reason(origin[0], text)
+        op.attributes[REASON] = reason_attribute(reason)
+        self.append(op, location)
+        for result in op.results:
+            if result.type == UNKNOWN:
+                self._origins[result] = origin or (reason.code, called)
 
     def mark(self) -> Operation | None:
         """The place to `roll_back` to."""

@@ -6,10 +6,10 @@ model needs them, so that nothing imports a framework before then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -17,7 +17,15 @@ from ranvier.dialects.diagnostics import Code
 from ranvier.importers.errors import ModelImportError
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-Importer: TypeAlias = Callable[[Sequence[Path], Shapes], ModuleOp]
+
+
+class Importer(Protocol):
+    """Reads the files of one model."""
+
+    def __call__(
+        self, paths: Sequence[Path], shapes: Shapes, *, untyped: bool = False
+    ) -> ModuleOp: ...
+
 
 FRAMEWORKS = ("ONNX", "PYTORCH", "TENSORFLOW", "MXNET", "XLA")
 IMPORTERS = {
@@ -42,11 +50,17 @@ _SIGNATURES = {
 
 
 def import_model(
-    paths: Sequence[Path], *, framework: str | None = None, shapes: Shapes | None = None
+    paths: Sequence[Path],
+    *,
+    framework: str | None = None,
+    shapes: Shapes | None = None,
+    untyped: bool = False,
 ) -> ModuleOp:
     """The `nn` module of a model, one or more files of any framework that has an importer.
 
-    `framework` overrides recognition; `shapes` gives static shapes by input name. Raises
+    `framework` overrides recognition; `shapes` gives static shapes by input name. With `untyped`,
+    ops whose results have no known type are imported too, as `nn.opaque` with results of
+    `tensor<*xnone>`, and so is what reads those: such a module can be placed, not compiled. Raises
     ModelImportError with the file, the node and what would do.
     """
     if not paths:
@@ -76,7 +90,7 @@ def import_model(
             f"{paths[0].name}: models of {chosen} are read with the package '{error.name}', which "
             "is not installed: pip install 'ranvier[torch]'",
         ) from error
-    return importer(paths, shapes or {})
+    return importer(paths, shapes or {}, untyped=untyped)
 
 
 def recognise(path: Path) -> str:

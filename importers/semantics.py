@@ -19,7 +19,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape, format_shape
-from ranvier.dialects.nn.types import element_type_of, known_element_types
+from ranvier.dialects.nn.types import NoSuchTensor, element_type_of, known_element_types
 
 # Sizes of windows stay below this, so that sums and products of them fit into i64.
 _LARGEST = (1 << 31) - 1
@@ -34,11 +34,9 @@ class AutoPad(Enum):
 
 
 def element_type(dtype: np.dtype[Any]) -> Attribute:
-    """The element type of a NumPy type. Raises VerifyException if `nn` has none."""
+    """The element type of a NumPy type. Raises NoSuchTensor if `nn` has none."""
     if (element := element_type_of(dtype)) is None:
-        raise VerifyException(
-            f"element type {dtype} is not supported; one of {known_element_types()}"
-        )
+        raise NoSuchTensor(f"element type {dtype} is not supported; one of {known_element_types()}")
     return element
 
 

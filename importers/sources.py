@@ -18,6 +18,7 @@ _OF_TORCH = re.compile(r"[/\\](site|dist)-packages[/\\]torch[/\\]")
 def source_line(trace: str) -> FileLineColLoc | None:
     """`loc("model.py":12:0)`: the innermost frame of a trace that is not PyTorch's own."""
     frames = _TRACED.findall(trace) or _EXPORTED.findall(trace)[::-1] or _SERIALIZED.findall(trace)
+    frames = [frame for frame in frames if not frame[0].startswith("<")]  # code without a file
     own = [frame for frame in frames if not _OF_TORCH.search(frame[0])]
     for file, line in (own or frames)[:1]:
         text = file.encode("ascii", "backslashreplace").decode()

@@ -126,7 +126,7 @@ def changed(change: str) -> object:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("unknown op", "node 'act' (Frobnicate): nn has no such op"),
+        ("unknown op", "node 'act' (Frobnicate): nn has no Frobnicate"),
         ("unknown ops", "'fc' (Foo): nn has no such op, nor for 'act' (Frobnicate)"),
         ("forward", "reads node 4, which is not before it"),
         ("negative", "-1 is no index"),

@@ -47,7 +47,7 @@ GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
         [node("Cast", "x", to=TensorProto.UINT32)],
         Code.NODE_INVALID,
     ),
-    "nn has no such op, and element type uint16 is not supported": (
+    "nn has no Bernoulli, and element type uint16 is not supported": (
         [node("Bernoulli", "m", dtype=TensorProto.UINT16)],
         Code.MODEL_UNSUPPORTED,
     ),

@@ -18,12 +18,13 @@ from xdsl.ir import Operation, SSAValue
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nn
 from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import REASON, reason_attribute
 from ranvier.dialects.nn.types import NARROW_FLOATS, element_of, tensor
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.operators import count_operators, host_ops
 from ranvier.passes.cast_bf16 import cast_bf16
 from ranvier.passes.errors import PassError
-from ranvier.passes.segment import reason_attribute, segment
+from ranvier.passes.segment import segment
 from ranvier.passes.segment.demotion import Thresholds
 from ranvier.passes.simplify_shapes import simplify_shapes
 
@@ -115,7 +116,7 @@ def test_everything_is_in_a_segment_and_host_ops_have_a_reason(plan):
         for op in set(part.block.ops) - constants:
             if isinstance(op, nn.ErfOp):
                 assert part.on_host
-                assert op.attributes[graph.REASON].data[0].data == "RV0201"
+                assert op.attributes[REASON].data[0].data == "RV0201"
             elif isinstance(op, nn.AddOp):
                 assert not part.on_host
 
@@ -277,7 +278,7 @@ def test_a_rule_that_cannot_hold_is_an_error_that_says_why():
 def test_a_stated_reason_keeps_an_op_on_the_host():
     module = build([(False, 0, 0), (False, 0, 0)])
     op = list(main_block(module).ops)[1]
-    op.attributes[graph.REASON] = reason_attribute(Reason(Code.OP_COMPILE_FAILED, "it failed"))
+    op.attributes[REASON] = reason_attribute(Reason(Code.OP_COMPILE_FAILED, "it failed"))
     segment(module, ToyTarget())
     assert reasons(module) == {"op0": "RV0212"}
 

@@ -37,13 +37,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_model(arguments: argparse.Namespace, paths: Sequence[Path]) -> ModuleOp:
-    """The module of one model, with the shapes and outputs that the arguments ask for."""
+def read_model(
+    arguments: argparse.Namespace, paths: Sequence[Path], *, untyped: bool = False
+) -> ModuleOp:
+    """The module of one model, with the shapes and outputs that the arguments ask for.
+
+    With `untyped`, ops whose results have no type that `nn` knows are in it too, with the types
+    that their framework infers if it is installed.
+    """
     from ranvier.importers.registry import import_model
+    from ranvier.tools.framework_types import with_framework_types
 
     config = read_io_config(arguments.io_config) if arguments.io_config else IoConfig()
     shapes = config.shapes | shapes_of(arguments.shape)
-    module = import_model(paths, framework=arguments.framework, shapes=shapes)
+    module = import_model(paths, framework=arguments.framework, shapes=shapes, untyped=untyped)
+    if untyped:
+        module = with_framework_types(module, paths, shapes)
     apply_io_config(module, config)
     return module
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     name = arguments.models[0].name
     with progress(f"{name}: placing its ops", quiet=arguments.json):
-        module = read_model(arguments, arguments.models)
+        module = read_model(arguments, arguments.models, untyped=True)
         explanation = explain_module(module, options.for_module(module))
     if arguments.html is not None:
         write_text(arguments.html, page_of(explanation, name))

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from xdsl.printer import Printer
 
-    module = read_model(arguments, arguments.models)
+    module = read_model(arguments, arguments.models, untyped=True)
     # Without an output file the weights stand beside the model, named so that the text can be
     # piped into a tool that starts anywhere.
     beside = arguments.output or arguments.models[0].absolute()

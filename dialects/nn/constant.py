@@ -39,7 +39,15 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array, ConstantSource, Work
-from ranvier.dialects.nn.types import Tensor, TensorOp, dtype_of, element_type_of, is_float, tensor
+from ranvier.dialects.nn.types import (
+    NoSuchTensor,
+    Tensor,
+    TensorOp,
+    dtype_of,
+    element_type_of,
+    is_float,
+    tensor,
+)
 from ranvier.dialects.weights import STORE, Registered
 
 DENSE_LIMIT = 1024
@@ -108,7 +116,7 @@ def dense(array: Array) -> DenseIntOrFPElementsAttr:
     """A dense attribute with the array's bytes. Raises VerifyException for other dtypes."""
     element = element_type_of(array.dtype)
     if element is None:
-        raise VerifyException(f"no tensor of nn holds {array.dtype}")
+        raise NoSuchTensor(f"no tensor of nn holds {array.dtype}")
     type: Any = tensor(array.shape, element)
     if array.dtype == np.bool_:
         array = array * np.uint8(0xFF)  # as the parser has it: i1 is a number of one bit and a sign

@@ -25,8 +25,10 @@ from xdsl.dialects.builtin import (
     Float32Type,
     Float64Type,
     IntegerType,
+    NoneType,
     Signedness,
     TensorType,
+    UnrankedTensorType,
     bf16,
     f16,
     f32,
@@ -56,6 +58,9 @@ Tensor: TypeAlias = TensorType[Attribute]
 
 ui8 = IntegerType(8, Signedness.UNSIGNED)
 
+UNKNOWN = UnrankedTensorType(NoneType())
+"""The type of a result that nobody knows before the model runs; only `nn.opaque` has such."""
+
 _DTYPES: dict[Attribute, np.dtype[Any]] = {
     f32: np.dtype(np.float32),
     bf16: np.dtype(ml_dtypes.bfloat16),
@@ -74,10 +79,14 @@ NARROW_FLOATS = (BFloat16Type, Float16Type)
 FLOATS = (Float32Type, *NARROW_FLOATS, Float64Type)
 
 
+class NoSuchTensor(VerifyException):
+    """No tensor of `nn` holds elements of some type."""
+
+
 def dtype_of(element: Attribute) -> np.dtype[Any]:
-    """The NumPy type that stores an element type. Raises VerifyException if there is none."""
+    """The NumPy type that stores an element type. Raises NoSuchTensor if there is none."""
     if (dtype := _DTYPES.get(element)) is None:
-        raise VerifyException(f"no tensor of nn holds {element}; one of {known_element_types()}")
+        raise NoSuchTensor(f"no tensor of nn holds {element}; one of {known_element_types()}")
     return dtype
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -39,6 +39,10 @@ from ranvier.importers.mxnet.reading import parse_symbol
 from ranvier.importers.mxnet.symbol import Entry, SymbolGraph, SymbolNode
 from ranvier.importers.semantics import element_type
 
+ForeignOf: TypeAlias = Callable[
+    [SymbolGraph, Mapping[str, Array], Mapping[str, Tensor]], Foreign | None
+]
+
 LONGEST_NUMBER = 19
 """Digits that no i64 exceeds."""
 FAMILIES = (
@@ -55,9 +59,17 @@ FAMILIES = (
 """Loaded for the handlers that they enter."""
 
 
-def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+def import_mxnet(
+    paths: Sequence[Path],
+    shapes: Mapping[str, Shape],
+    *,
+    untyped: bool = False,
+    foreign: ForeignOf | None = None,
+) -> ModuleOp:
     """The module of a `symbol.json` and its `.params` file, in any order.
 
+    With `untyped`, what `nn` lacks has a place in it, and results of unknown types but where
+    `foreign` knows more: of a symbol with parameters and types of its inputs, the types of nodes.
     Raises ModelImportError.
     """
     symbols = [path for path in paths if _is_symbol(path)]
@@ -94,6 +106,8 @@ def import_mxnet(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp
         name=path.stem.removesuffix("-symbol"),
         identity=sha256(data).hexdigest(),
         where=path.name,
+        foreign=None if foreign is None else foreign(graph, arrays, inputs),
+        untyped=untyped,
     )
 
 
@@ -110,13 +124,15 @@ def import_symbol(
     name: str = "symbol",
     identity: str = "",
     where: str = "symbol",
+    foreign: Foreign | None = None,
+    untyped: bool = False,
 ) -> ModuleOp:
     """The module of a symbol whose variables are `params` (arrays by name) and `inputs`.
 
     `where` starts the text of errors. Raises ModelImportError that names the node.
     """
     builder = ModuleBuilder(inputs)
-    outputs = GraphImporter(graph, params, builder, where).run()
+    outputs = GraphImporter(graph, params, builder, where, foreign=foreign, untyped=untyped).run()
     attributes = {
         "ranvier.framework": "MXNET",
         "ranvier.name": name,

@@ -10,11 +10,18 @@ from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.nn.types import Tensor, dtype_of, element_of, shape_of, type_of
+from ranvier.dialects.nn.types import (
+    UNKNOWN,
+    Tensor,
+    dtype_of,
+    element_of,
+    shape_of,
+    type_of,
+)
 from ranvier.importers.builder import ModuleBuilder
-from ranvier.importers.errors import ModelImportError
+from ranvier.importers.errors import ModelImportError, reason_code
 from ranvier.importers.mxnet.node import HANDLERS, Node
 from ranvier.importers.mxnet.parameters import parameter_dtype, parameter_shape
 from ranvier.importers.mxnet.symbol import LOSSES, Entry, SymbolGraph, SymbolNode, output_name
@@ -24,6 +31,8 @@ Foreign: TypeAlias = Callable[[int], Sequence[Tensor] | None]
 
 MOST_NAMED = 20
 """Nodes that one error message lists."""
+IDENTITIES = ("_copy", "identity", "BlockGrad", "stop_gradient", "Dropout")
+"""Ops that give what they read."""
 
 
 class GraphImporter:
@@ -31,7 +40,8 @@ class GraphImporter:
 
     With `guess`, variables that are neither get the shapes that their readers ask for, filled with
     zeros: that is shape inference. Nodes in `outside` stay with MXNet, whatever `nn` has: no pass
-    merges them with others.
+    merges them with others. With `untyped`, so do nodes that `nn` lacks and those that read them,
+    where nobody knows their types.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class GraphImporter:
         foreign: Foreign | None = None,
         outside: Collection[int] = (),
         guess: bool = False,
+        untyped: bool = False,
     ) -> None:
         self.graph = graph
         self.params = params
@@ -52,6 +63,7 @@ class GraphImporter:
         self.foreign = foreign
         self.outside = outside
         self.guess = guess
+        self.untyped = untyped
         self.results: dict[int, Sequence[SSAValue]] = {}
 
     def run(self) -> dict[str, SSAValue]:
@@ -75,14 +87,18 @@ class GraphImporter:
         operands = [self.value(entry, f"node '{symbol.name}' ({symbol.op})") for entry in entries]
         node = Node(symbol, index, operands, self.builder, self.where)
         mark = self.builder.mark()
+        if self.builder.is_blocked(operands):
+            return operands[:1] if symbol.op in IDENTITIES else self.unknown(node, index, None)
         try:
             if (handler := HANDLERS.get(symbol.op)) is None:
-                node.fail(Code.OP_OPAQUE, f"nn has no such op{self.more_foreign(index)}")
+                node.fail(Code.OP_OPAQUE, f"nn has no {self.more_foreign(index) or symbol.op}")
             results = handler(node)
         except (ModelImportError, VerifyException) as error:
             self.builder.roll_back(mark)
             if (types := self.foreign(index) if self.foreign else None) is not None:
-                return self.opaque(node, types)
+                return self.opaque(node, types, error)
+            if self.untyped and reason_code(error) is not None:
+                return self.unknown(node, index, error)
             if isinstance(error, ModelImportError):
                 raise
             raise node.error(Code.NODE_INVALID, str(error)) from error
@@ -94,8 +110,8 @@ class GraphImporter:
         return self.opaque(node, types)
 
     def more_foreign(self, index: int) -> str:
-        """The other nodes that nn has no op for, for an error that tells of all."""
-        needed = () if self.foreign else self.graph.needed()
+        """The other nodes that nn has no op for, for an error that tells of all; or nothing."""
+        needed = () if self.foreign or self.untyped else self.graph.needed()
         others = [
             f"'{node.name}' ({node.op})"
             for number, node in enumerate(self.graph.nodes)
@@ -103,13 +119,38 @@ class GraphImporter:
             if node.op not in HANDLERS
         ]
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        return f", nor for {', '.join(others[:MOST_NAMED])}{more}" if others else ""
+        return f"such op, nor for {', '.join(others[:MOST_NAMED])}{more}" if others else ""
 
-    def opaque(self, node: Node, types: Sequence[Tensor]) -> Sequence[SSAValue]:
+    def opaque(
+        self, node: Node, types: Sequence[Tensor], error: Exception | None = None
+    ) -> Sequence[SSAValue]:
         """A node of which only the types are known: it stays with MXNet."""
         op = nn.OpaqueOp("MXNET", node.symbol.op, 0, {}, node.operands, types)
-        self.builder.append(op, node.location)
+        if self.untyped and error is not None:
+            self.builder.keep(op, self.reason(node.symbol, error), "", node.location)
+        else:
+            self.builder.append(op, node.location)
         return op.results
+
+    def unknown(self, node: Node, index: int, error: Exception | None) -> Sequence[SSAValue]:
+        """A node that stays with MXNet, of which not even the types are known."""
+        symbol = node.symbol
+        entries = [e for each in self.graph.nodes for e in each.inputs] + list(self.graph.heads)
+        count = max((e.output + 1 for e in entries if e.node == index), default=1)
+        op = nn.OpaqueOp("MXNET", symbol.op, 0, {}, node.operands, [UNKNOWN] * count)
+        reason = self.reason(symbol, error)
+        known = "not known without MXNet" if self.foreign is None else "not known to MXNet either"
+        reason = Reason(reason.code, f"{reason.text}; the type of its result is {known}")
+        self.builder.keep(op, reason, f"'{symbol.name}' ({symbol.op})", node.location)
+        return op.results
+
+    def reason(self, symbol: SymbolNode, error: Exception | None) -> Reason:
+        """The error without what says where it is."""
+        code = None if error is None else reason_code(error)
+        return Reason(
+            code or Code.OP_OPAQUE,
+            str(error).removeprefix(f"{self.where}: node '{symbol.name}' ({symbol.op}): "),
+        )
 
     def value(self, entry: Entry, reader: str) -> SSAValue:
         symbol = self.graph.nodes[entry.node]

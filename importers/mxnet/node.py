@@ -13,7 +13,6 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from xdsl.dialects.builtin import FileLineColLoc, IntAttr, LocationAttr, StringAttr
 from xdsl.ir import Attribute, SSAValue
-from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
@@ -21,7 +20,7 @@ from ranvier.dialects.interfaces import Array
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import TensorOp, dtype_of, element_of, shape_of
 from ranvier.importers.builder import ModuleBuilder, named
-from ranvier.importers.errors import ModelImportError
+from ranvier.importers.errors import ModelImportError, NoSuchForm
 from ranvier.importers.mxnet.symbol import SymbolNode
 from ranvier.importers.semantics import element_type, normal_axis
 
@@ -137,7 +136,7 @@ class Attributes:
 
     def unsupported(self, text: str) -> NoReturn:
         """The node asks for what `nn` does not have."""
-        raise VerifyException(text)
+        raise NoSuchForm(text)
 
 
 class Node(Attributes):

@@ -16,10 +16,10 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.builder import ModuleBuilder
-from ranvier.importers.errors import ModelImportError
+from ranvier.importers.errors import ModelImportError, reason_code
 from ranvier.importers.onnx import (
     constant,
     contraction,
@@ -43,7 +43,7 @@ from ranvier.importers.onnx.node import (
     label_of,
     normal_domain,
 )
-from ranvier.importers.onnx.opaque import import_opaque
+from ranvier.importers.onnx.opaque import import_opaque, import_untyped
 from ranvier.importers.onnx.tensors import array_of
 
 # The other families enter their handlers as they are loaded.
@@ -63,7 +63,9 @@ for family in (elementwise, contraction):
     enter_rows(family.ROWS)
 
 
-def import_onnx(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+def import_onnx(
+    paths: Sequence[Path], shapes: Mapping[str, Shape], *, untyped: bool = False
+) -> ModuleOp:
     """The module of one ONNX file. Raises ModelImportError."""
     if len(paths) != 1:
         raise ModelImportError(
@@ -71,14 +73,17 @@ def import_onnx(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
             f"an ONNX model is one file, got {len(paths)}: {', '.join(p.name for p in paths)}",
         )
     source = read_source(paths[0])
-    return GraphImporter(source, shapes).run()
+    return GraphImporter(source, shapes, untyped=untyped).run()
 
 
 class GraphImporter:
     """One pass over a graph, with the values that it has defined so far."""
 
-    def __init__(self, source: Source, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, source: Source, shapes: Mapping[str, Shape], *, untyped: bool = False
+    ) -> None:
         self.source = source
+        self.untyped = untyped
         self.graph: GraphProto = source.model.graph
         self.initializers: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
         if self.graph.sparse_initializer:
@@ -123,10 +128,26 @@ class GraphImporter:
                 self.values[name] = value
 
     def results(self, node: Node) -> Sequence[SSAValue]:
+        mark = self.builder.mark()
         try:
-            return self.defined(node)
-        except NotInNn:
-            return self.opaque(node)
+            if self.builder.is_blocked(node.inputs):
+                return self.blocked(node)
+            try:
+                return self.defined(node)
+            except NotInNn:
+                return self.opaque(node)
+        except ModelImportError as error:
+            code = reason_code(error) if self.untyped else None
+            if code is None:
+                raise
+            self.builder.roll_back(mark)
+            return import_untyped(node, Reason(code, node.reason(error)))
+
+    def blocked(self, node: Node) -> Sequence[SSAValue]:
+        """The results of a node that reads what has no known type: what it reads, or unknown."""
+        if node.op_type == "Identity" and node.inputs[0] is not None:
+            return [node.inputs[0]]
+        return import_untyped(node, Reason(Code.OP_OPAQUE, ""))
 
     def defined(self, node: Node) -> Sequence[SSAValue]:
         """The node in terms of `nn`. Raises NotInNn if that has no op for it."""
@@ -175,7 +196,9 @@ class GraphImporter:
         try:
             return import_opaque(node, self.source, self.graph)
         except VerifyException as error:
-            raise node.error(Code.MODEL_UNSUPPORTED, f"nn has no such op, and {error}") from error
+            raise node.error(
+                Code.MODEL_UNSUPPORTED, f"nn has no {node.op_type}, and {error}"
+            ) from error
 
     def operand(self, proto: NodeProto, name: str) -> SSAValue | None:
         """The value of a name; initializers become constants where they are first used."""

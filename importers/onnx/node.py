@@ -209,8 +209,16 @@ class Node:
     # -- Errors -------------------------------------------------------------------------------
 
     def error(self, code: Code, text: str) -> ModelImportError:
+        return ModelImportError(code, f"{self._place}: {text}")
+
+    @property
+    def _place(self) -> str:
         op = f"'{label_of(self.proto)}' ({self.op_type}, opset {self.opset})"
-        return ModelImportError(code, f"{self.path.name}: node {op}: {text}")
+        return f"{self.path.name}: node {op}"
+
+    def reason(self, error: ModelImportError) -> str:
+        """The text of an error without what says where it is."""
+        return str(error).removeprefix(f"{self._place}: ")
 
     def fail(self, code: Code, text: str) -> NoReturn:
         raise self.error(code, text)

@@ -24,12 +24,12 @@ from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, StringAttr, f64, i6
 from xdsl.ir import Attribute, SSAValue
 
 from ranvier.dialects import nn
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import as_attribute
 from ranvier.dialects.nn.constant import dense
-from ranvier.dialects.nn.types import Tensor, dtype_of, element_of, shape_of, tensor
+from ranvier.dialects.nn.types import UNKNOWN, Tensor, dtype_of, element_of, shape_of, tensor
 from ranvier.importers.onnx.model import Source, declared_shape
-from ranvier.importers.onnx.node import Node, schema_of
+from ranvier.importers.onnx.node import Node, label_of, schema_of
 from ranvier.importers.onnx.tensors import array_of, attribute_value, element_of_code
 
 OPERANDS, RESULTS = "ranvier.operands", "ranvier.results"
@@ -52,7 +52,7 @@ def import_opaque(node: Node, source: Source, graph: GraphProto) -> Sequence[SSA
     types = result_types(node, source, graph)
     op = nn.OpaqueOp(
         "ONNX",
-        f"{node.domain}.{node.op_type}" if node.domain else node.op_type,
+        kind_of(node),
         node.opset,
         settings,
         [value for value in node.inputs if value is not None],
@@ -61,6 +61,20 @@ def import_opaque(node: Node, source: Source, graph: GraphProto) -> Sequence[SSA
     node.builder.append(op, node.location)
     values = dict(zip(results, op.results, strict=True))
     return [values.get(position, op.results[0]) for position in range(len(node.outputs))]
+
+
+def import_untyped(node: Node, reason: Reason) -> Sequence[SSAValue]:
+    """The node as `nn.opaque` without settings, whose results have no known type."""
+    operands = [value for value in node.inputs if value is not None]
+    op = nn.OpaqueOp(
+        "ONNX", kind_of(node), node.opset, {}, operands, [UNKNOWN] * max(1, len(node.outputs))
+    )
+    node.builder.keep(op, reason, f"'{label_of(node.proto)}' ({node.op_type})", node.location)
+    return op.results
+
+
+def kind_of(node: Node) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def setting(node: Node, attribute: AttributeProto) -> Attribute:
@@ -81,7 +95,7 @@ def setting(node: Node, attribute: AttributeProto) -> Attribute:
             kind = AttributeProto.AttributeType.Name(attribute.type)
             node.fail(
                 Code.MODEL_UNSUPPORTED,
-                f"attribute '{attribute.name}' is of {kind}, which is not read",
+                f"nn has no {node.op_type} whose attribute '{attribute.name}' is of {kind}",
             )
 
 
@@ -97,8 +111,8 @@ def result_types(node: Node, source: Source, graph: GraphProto) -> dict[str, Ten
         if type is None:
             node.fail(
                 Code.SHAPE_UNKNOWN,
-                f"nn has no such op, and the shape of its result '{name}' is not known before it "
-                "runs",
+                f"nn has no {node.op_type}, and the shape of its result '{name}' is not known "
+                "before it runs",
             )
         types[name] = type
     return types

@@ -16,6 +16,7 @@ from xdsl.ir import Attribute
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.interfaces import Array
+from ranvier.dialects.nn.types import NoSuchTensor
 from ranvier.importers.semantics import element_type
 
 
@@ -30,7 +31,7 @@ def dtype_of_code(code: int) -> np.dtype[Any]:
 def element_of_code(code: int) -> Attribute:
     """The element type of a `TensorProto.DataType`. Raises VerifyException if `nn` has none."""
     if code == TensorProto.STRING:
-        raise VerifyException("tensors of strings are not supported")
+        raise NoSuchTensor("tensors of strings are not supported")
     return element_type(dtype_of_code(code))
 
 

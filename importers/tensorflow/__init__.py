@@ -15,6 +15,7 @@ from xdsl.ir import SSAValue
 
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.shapes import Shape
+from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.tensorflow import (
     colour,
@@ -30,6 +31,7 @@ from ranvier.importers.tensorflow import (
     resize,
     shape,
 )
+from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model, read_model
 from ranvier.importers.tensorflow.values import Missing
@@ -54,7 +56,9 @@ FAMILIES = (
 )
 
 
-def import_tensorflow(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+def import_tensorflow(
+    paths: Sequence[Path], shapes: Mapping[str, Shape], *, untyped: bool = False
+) -> ModuleOp:
     """The module of one SavedModel folder or frozen graph. Raises ModelImportError."""
     if len(paths) != 1:
         raise ModelImportError(
@@ -62,20 +66,30 @@ def import_tensorflow(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> Mod
             f"a TensorFlow model is one file or folder, got {len(paths)}: "
             f"{', '.join(path.name for path in paths)}",
         )
-    return import_graph(read_model(paths[0]), shapes)
+    return import_graph(read_model(paths[0]), shapes, untyped=untyped)
 
 
-def import_graph(model: Model, shapes: Mapping[str, Shape]) -> ModuleOp:
+def import_graph(
+    model: Model,
+    shapes: Mapping[str, Shape],
+    *,
+    untyped: bool = False,
+    types: Mapping[Tensor, TensorType] | None = None,
+) -> ModuleOp:
     """The module of a model whose inputs have these shapes.
 
-    Raises ModelImportError that tells of all nodes which have no place in `nn`.
+    Raises ModelImportError that tells of all nodes which have no place in `nn`. With `untyped` they
+    have one, and their results no type but those in `types`.
     """
-    importer = GraphImporter(model.flat, InputTypes(model, shapes).resolve(), tolerant=True)
+    inputs = InputTypes(model, shapes).resolve(tolerant=untyped)
+    importer = GraphImporter(model.flat, inputs, types=types, tolerant=True, untyped=untyped)
     values = importer.evaluate(importer.root, model.outputs.values())
-    if importer.refused:
+    if importer.refused and not untyped:
         raise _refusal(model.flat.place, list(dict.fromkeys(importer.refused.values())))
     outputs: dict[str, SSAValue] = {}
     for name, value in zip(model.outputs, values, strict=True):
+        if isinstance(value, Missing) and value.value is not None:
+            value = value.value
         if not isinstance(value, SSAValue):
             raise ModelImportError(
                 Code.MODEL_UNSUPPORTED, f"{model.flat.place}: output '{name}' is no tensor"

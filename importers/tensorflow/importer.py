@@ -5,32 +5,45 @@ operands are known goes to the handler of its op type.
 
 A strict import raises for what `nn` cannot hold. A tolerant one, for a caller that keeps such nodes
 in TensorFlow, notes the reason and goes on: what reads such a node is missing as well, unless the
-caller knows the type of its result.
+caller knows the type of its result. An untyped one keeps both as ops of unknown types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from xdsl.dialects.builtin import LocationAttr, ModuleOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr, ModuleOp
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.nn.types import UNKNOWN
 from ranvier.dialects.nn.types import Tensor as TensorType
 from ranvier.importers.builder import ModuleBuilder, hint, named
-from ranvier.importers.errors import ModelImportError
+from ranvier.importers.errors import ModelImportError, reason_code
 from ranvier.importers.tensorflow.control import import_control, unrolled_frames
-from ranvier.importers.tensorflow.flatten import FlatGraph
-from ranvier.importers.tensorflow.graph import Body, Library, Nodes, Tensor, attribute, fail
+from ranvier.importers.tensorflow.elementwise import import_identity, import_identity_n
+from ranvier.importers.tensorflow.flatten import PLACEHOLDERS, FlatGraph
+from ranvier.importers.tensorflow.graph import (
+    Body,
+    Library,
+    Nodes,
+    Tensor,
+    attribute,
+    fail,
+    tensor_named,
+)
 from ranvier.importers.tensorflow.loops import Loop, loops_of
 from ranvier.importers.tensorflow.node import HANDLERS, Node, NotInNn, described
 from ranvier.importers.tensorflow.protos import Message
 from ranvier.importers.tensorflow.tensors import array_of, is_repeated
-from ranvier.importers.tensorflow.values import Dead, Missing, Value
+from ranvier.importers.tensorflow.values import Dead, Missing, TensorList, Value
+
+IDENTITIES = (import_identity, import_identity_n)
+"""Handlers of nodes that give what they read."""
 
 
 @dataclass(eq=False)
@@ -62,6 +75,7 @@ class GraphImporter:
         types: Mapping[Tensor, TensorType] | None = None,
         tolerant: bool = False,
         outside: Collection[str] = (),
+        untyped: bool = False,
     ) -> None:
         """`inputs` gives the name in the module, and the type, of each result that is fed.
 
@@ -75,6 +89,7 @@ class GraphImporter:
         self.types = types or {}
         self.tolerant = tolerant
         self.outside = outside
+        self.untyped = untyped
         self.refused: dict[str, Missing] = {}
         """Why nodes of the graph have no place in the module."""
         self.root = Frame(Nodes(flat.place, flat.nodes.values()))
@@ -160,7 +175,10 @@ class GraphImporter:
                 raise
             self.builder.roll_back(mark)
             before = next((value for value in operands if isinstance(value, Missing)), None)
-            own = Missing(error.code, node.reason(error), described(proto))
+            code = reason_code(error) if self.untyped else error.code
+            if code is None:
+                raise
+            own = Missing(code, node.reason(error), described(proto))
             self._keep(node, before or own)
             return
         if frame is self.root and proto.name in self.outside:
@@ -187,6 +205,8 @@ class GraphImporter:
         if node.op_type == "Merge":
             return import_control(self, node) or ()
         if missing := next((v for v in node.inputs if isinstance(v, Missing)), None):
+            if self.untyped and HANDLERS.get(node.op_type) in IDENTITIES:
+                return node.inputs
             raise ModelImportError(missing.code, missing.reason)
         try:
             results = import_control(self, node)
@@ -195,7 +215,8 @@ class GraphImporter:
         except VerifyException as error:
             raise node.error(Code.NODE_INVALID, str(error)) from error
         except NotInNn:
-            raise node.error(Code.OP_OPAQUE, "nn has no such op, or not this form of it") from None
+            known = "such form of " if node.op_type in HANDLERS else ""
+            raise node.error(Code.OP_OPAQUE, f"nn has no {known}{node.op_type}") from None
         return [results] if isinstance(results, Value) else results
 
     def _handled(self, node: Node) -> Value | Sequence[Value]:
@@ -221,6 +242,9 @@ class GraphImporter:
         """A node that stays in TensorFlow: opaque as far as the types of its results are known."""
         self.refused[node.name] = self.root.others[node.name] = missing
         types = self._types_by_node.get(node.name, {})
+        if self.untyped:
+            self._keep_untyped(node, missing, types)
+            return
         operands = [value for value in node.inputs if isinstance(value, SSAValue)]
         if types:
             op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, list(types.values()))
@@ -245,6 +269,39 @@ class GraphImporter:
         self.builder.append(op, node.location)
         return op.results
 
+    def _keep_untyped(
+        self, node: Node, missing: Missing, types: Mapping[Tensor, TensorType]
+    ) -> None:
+        """A node that stays in TensorFlow, with results of unknown types where that is all."""
+        results = [Tensor(node.name, index) for index in range(self._counts.get(node.name, 1))]
+        operands = [value for entry in node.inputs for value in values_in(entry)]
+        found = [types.get(tensor, UNKNOWN) for tensor in results]
+        op = nn.OpaqueOp("TENSORFLOW", node.op_type, 1, {}, operands, found)
+        # An input of elements that nn lacks is no op.
+        location = UNKNOWN_LOC if node.op_type in PLACEHOLDERS else node.location
+        reason = Reason(missing.code, missing.reason + self._why_untyped(found))
+        self.builder.keep(op, reason, missing.node.removeprefix("node "), location)
+        for tensor, value in zip(results, op.results, strict=True):
+            known = value.type != UNKNOWN
+            self.root.values[tensor] = value if known else replace(missing, value=value)
+
+    def _why_untyped(self, found: Sequence[Attribute]) -> str:
+        if UNKNOWN not in found:
+            return ""
+        if self.types:
+            return "; TensorFlow knows no static type of its result"
+        return "; the type of its result is not known without TensorFlow"
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        """How many results of each node are read."""
+        texts = (text for node in self.flat.nodes.values() for text in node.input)
+        read = [tensor_named(text) for text in texts if not text.startswith("^")]
+        counts: dict[str, int] = {}
+        for tensor in (*read, *self.flat.outputs):
+            counts[tensor.node] = max(counts.get(tensor.node, 0), tensor.position + 1)
+        return counts
+
     @cached_property
     def _types_by_node(self) -> dict[str, dict[Tensor, TensorType]]:
         found: dict[str, dict[Tensor, TensorType]] = {}
@@ -263,3 +320,16 @@ class GraphImporter:
                 "ranvier.source_sha256": identity,
             },
         )
+
+
+def values_in(entry: Value) -> Sequence[SSAValue]:
+    """The values of the module that an operand consists of."""
+    match entry:
+        case TensorList():
+            return [item for item in entry.items if item is not None]
+        case Missing(value=value):
+            return [] if value is None else [value]
+        case SSAValue():
+            return [entry]
+        case _:
+            return []

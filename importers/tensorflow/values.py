@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from xdsl.ir import Attribute, SSAValue
@@ -29,6 +29,8 @@ class Missing:
     reason: str
     node: str
     """The node that has none; all that follow it are missing as well."""
+    value: SSAValue | None = field(default=None, compare=False)
+    """What stands for it in a module of unknown types."""
 
     def why(self, node: str) -> str:
         """Why a node is missing."""

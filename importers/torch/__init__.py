@@ -53,13 +53,16 @@ FAMILIES = (
 )
 
 
-def import_program(exported: ExportedProgram, *, name: str = "model") -> Imported:
+def import_program(
+    exported: ExportedProgram, *, name: str = "model", untyped: bool = False
+) -> Imported:
     """The module of an exported program. Raises ModelImportError.
 
+    With `untyped`, calls that are not in nn have a place in it, and results of unknown types.
     In-place ops of the program are undone, buffers and inputs that it changes are results of the
     module (`Imported.mutations`). Dynamic dimensions are refused.
     """
-    return import_exported(exported, name)
+    return import_exported(exported, name, untyped=untyped)
 
 
 def import_nodes(
@@ -92,12 +95,13 @@ def import_graph(
     example_inputs: Sequence[torch.Tensor],
     *,
     name: str = "model",
+    untyped: bool = False,
 ) -> Imported:
     """The module of a TorchScript module's `forward` or of a function. Raises ModelImportError.
 
-    The examples give shapes and element types, and are never read.
+    The examples give shapes and element types, and are never read. `untyped` as for programs.
     """
-    return import_torchscript(script, example_inputs, name)
+    return import_torchscript(script, example_inputs, name, untyped=untyped)
 
 
 def known_ops() -> list[str]:

@@ -8,6 +8,7 @@ must be installed.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,16 @@ from ranvier.dialects.nn.shapes import Shape
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.torch import import_graph, import_program
 from ranvier.importers.torch.model import Imported
+from ranvier.importers.torch.unknown import stand_ins, unknown_calls
 
+UNKNOWN_OP = re.compile(r"Unknown builtin op: ([\w:]+)")
 SYMBOLIC = b'"expr_str"'
 """Where the JSON of an exported program has a size that is no number."""
 
 
-def import_torch(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
+def import_torch(
+    paths: Sequence[Path], shapes: Mapping[str, Shape], *, untyped: bool = False
+) -> ModuleOp:
     """The module of one file that `torch.export.save` or `torch.jit.save` wrote.
 
     TorchScript states no types: `shapes` gives those of its inputs, which are of f32. Raises
@@ -47,10 +52,10 @@ def import_torch(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own formats
         if is_exported(path):
-            imported = import_exported_file(path, shapes)
+            imported = import_exported_file(path, shapes, untyped=untyped)
         else:
-            imported = import_script_file(path, shapes)
-    for node, reason in imported.foreign.items():
+            imported = import_script_file(path, shapes, untyped=untyped)
+    for node, reason in () if untyped else imported.foreign.items():
         raise ModelImportError(
             Code.NODE_NOT_STATIC,
             f"{path.name}: '{node}': {reason.text}; ranvier.torch.trace leaves such ops to PyTorch",
@@ -69,8 +74,9 @@ def is_exported(path: Path) -> bool:
             if any(SYMBOLIC in archive.read(info) for info in graphs):
                 raise ModelImportError(
                     Code.SHAPE_UNKNOWN,
-                    f"{path.name}: it has dynamic dimensions; export the model without "
-                    "dynamic_shapes",
+                    f"{path.name}: it has sizes that are no numbers: dynamic dimensions, which "
+                    "export without dynamic_shapes fixes, or results that are as long as their "
+                    "values say, as those of nonzero, which ranvier.torch.trace leaves to PyTorch",
                 )
     except (BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
         raise invalid(path, str(error)) from error
@@ -87,8 +93,25 @@ def invalid(path: Path, reason: str) -> ModelImportError:
     return ModelImportError(Code.FILE_INVALID, f"{path.name}: {reason}")
 
 
-def import_exported_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
-    exported = load_exported(path)
+def import_exported_file(path: Path, shapes: Mapping[str, Shape], *, untyped: bool) -> Imported:
+    missing = unknown_calls(path)
+    if missing and not untyped:
+        raise no_library(path, next(iter(missing)))
+    with stand_ins(path, missing):
+        return import_read_file(path, load_exported(path), shapes, untyped=untyped)
+
+
+def no_library(path: Path, op: str) -> ModelImportError:
+    return ModelImportError(
+        Code.PROVIDER_MISSING,
+        f"{path.name}: the op {op.removesuffix('.default')} is of no library that is loaded; use "
+        "ranvier.torch.trace where it is",
+    )
+
+
+def import_read_file(
+    path: Path, exported: ExportedProgram, shapes: Mapping[str, Shape], *, untyped: bool
+) -> Imported:
     inputs = {
         node.name: tuple(node.meta["val"].shape)
         for node in exported.graph.find_nodes(op="placeholder")
@@ -103,7 +126,7 @@ def import_exported_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
                 f"{path.name}: input '{name}' was exported as {list(inputs[name])}, got "
                 f"{list(shape)}",
             )
-    return import_program(exported, name=path.name)
+    return import_program(exported, name=path.name, untyped=untyped)
 
 
 def load_exported(path: Path) -> ExportedProgram:
@@ -164,11 +187,13 @@ def quiet() -> Generator[None]:
         logger.setLevel(level)
 
 
-def import_script_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
+def import_script_file(path: Path, shapes: Mapping[str, Shape], *, untyped: bool) -> Imported:
     try:
         script: Any = torch.jit.load(path, map_location="cpu")
         graph: Any = script.inlined_graph
     except Exception as error:  # of many kinds too: the reader is C++, the file is not trusted
+        if unknown := UNKNOWN_OP.search(str(error)):
+            raise no_library(path, unknown[1]) from error
         raise invalid(path, f"torch.jit.load: {first_line(error)}") from error
     names = [value.debugName().partition(".")[0] for value in list(graph.inputs())[1:]]
     check_names(path, shapes, names)
@@ -179,7 +204,7 @@ def import_script_file(path: Path, shapes: Mapping[str, Shape]) -> Imported:
             f"--shape {missing[0]}=1x3x224x224",
         )
     examples = [torch.empty(shapes[name], device="meta") for name in names]
-    return import_graph(script.eval(), examples, name=path.name)
+    return import_graph(script.eval(), examples, name=path.name, untyped=untyped)
 
 
 def check_names(path: Path, shapes: Mapping[str, Shape], names: Sequence[str]) -> None:

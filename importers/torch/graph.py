@@ -14,7 +14,7 @@ import torch
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.nn.types import size_of
 from ranvier.importers.torch.importer import OpImporter
 from ranvier.importers.torch.model import Imported
@@ -54,8 +54,8 @@ NUMBERED: dict[str, dict[int, Any]] = {
 class GraphImporter:
     """Values of TorchScript, in one module under construction."""
 
-    def __init__(self, name: str) -> None:
-        self.importer = OpImporter(name)
+    def __init__(self, name: str, *, untyped: bool = False) -> None:
+        self.importer = OpImporter(name, untyped=untyped)
         self.env: dict[str, Any] = {}
         self.steps = 0
         self.states: dict[str, Variable | Foreign] = {}
@@ -76,6 +76,9 @@ class GraphImporter:
     def step(self, node: Any) -> Sequence[Any]:
         kind: str = node.kind()
         given = [self.env[value.debugName()] for value in node.inputs()]
+        if kind in FLOW and any(isinstance(value, Foreign) for value in given[: FLOW[kind]]):
+            reason = Reason(Code.OP_OPAQUE, "control flow that depends on values is not compiled")
+            return self.keep(node, [*given, *self.captured(node)], reason)
         if kind in STRUCTURAL:
             return STRUCTURAL[kind](self, node, given)
         schema: str = node.schema()
@@ -83,6 +86,15 @@ class GraphImporter:
             raise self.fail(node, f"{kind} is not imported")
         results = self.call(node, overload_named(schema), given)
         return [results] if node.outputsSize() == 1 else list(results or ())
+
+    def captured(self, node: Any) -> list[Any]:
+        """What the blocks of a node read from outside of them."""
+        inner = [other for block in node.blocks() for other in block.nodes()]
+        own = [value.debugName() for other in inner for value in other.inputs()]
+        found = [self.env[name] for name in dict.fromkeys(own) if name in self.env]
+        for other in inner:
+            found += self.captured(other)
+        return found
 
     def call(self, node: Any, op: Any, given: Sequence[Any]) -> Any:
         """The result of an op: of tensors as ops of `nn`, of numbers as numbers."""
@@ -118,16 +130,27 @@ class GraphImporter:
     def number(self, node: Any, value: Any) -> Any:
         """A number of a tensor, which the model must fix."""
         if isinstance(value, Foreign):
+            if self.importer.untyped:
+                return value
             raise self.fail(node, f"what follows depends on '{value.name}', which is not in nn")
         if not isinstance(value, Variable):
             return value
         read = value.read(self.importer.builder.append)
         array = self.importer.builder.constant_of(read)
         if array is None or size_of(read) != 1:
-            raise self.fail(
-                node, "what follows depends on the value of a tensor, which no compiled model may"
-            )
+            text = "what follows depends on the value of a tensor, which no compiled model may"
+            if self.importer.untyped:
+                return self.keep(node, [value], Reason(Code.OP_OPERAND, text))[0]
+            raise self.fail(node, text)
         return array.item()
+
+    def keep(self, node: Any, given: Sequence[Any], reason: Reason) -> Sequence[Any]:
+        """A node that only PyTorch runs, with a place in the module and unknown results."""
+        place = self.place(node)
+        location = place.location(node.kind())
+        count = node.outputsSize()
+        kept = self.importer.keep(node.kind(), given, location, place, reason, count=count)
+        return kept if count > 1 else [kept]
 
     def place(self, node: Any) -> Place:
         path = (
@@ -309,6 +332,8 @@ def dictionary(run: GraphImporter, node: Any, given: Sequence[Any]) -> Sequence[
     return [dict(zip(given[::2], given[1::2], strict=True))]
 
 
+FLOW = {"prim::If": 1, "prim::Loop": 2}
+"""Nodes with blocks, and how many of their first operands say what runs."""
 STRUCTURAL: dict[str, Callable[[GraphImporter, Any, Sequence[Any]], Sequence[Any]]] = {
     "prim::Constant": constant,
     "prim::GetAttr": attribute,
@@ -345,9 +370,11 @@ def import_torchscript(
     script: torch.jit.ScriptModule | torch.jit.ScriptFunction[Any, Any],
     example_inputs: Sequence[torch.Tensor],
     name: str,
+    *,
+    untyped: bool = False,
 ) -> Imported:
     """The module of `forward`, or of a function. Raises ModelImportError."""
-    run = GraphImporter(name)
+    run = GraphImporter(name, untyped=untyped)
     graph: Any = script.inlined_graph
     values = list(graph.inputs())
     if isinstance(script, torch.jit.ScriptModule):

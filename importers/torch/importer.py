@@ -20,10 +20,10 @@ from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import Array
-from ranvier.dialects.nn.types import TensorOp
 from ranvier.importers.torch.call import HANDLERS, Call, NotInNn, check_types
 from ranvier.importers.torch.definition import definition_of
 from ranvier.importers.torch.inner import Inner
+from ranvier.importers.torch.leaving import Leaving
 from ranvier.importers.torch.opaque import import_opaque
 from ranvier.importers.torch.schema import (
     WITHOUT_EFFECT,
@@ -38,8 +38,8 @@ from ranvier.importers.torch.schema import (
     short_name,
     writes,
 )
-from ranvier.importers.torch.state import ModelState
 from ranvier.importers.torch.types import Place, array_of, tensor_of, tensor_type
+from ranvier.importers.torch.unknown import NoSuchOp, check_is_known
 from ranvier.importers.torch.variable import (
     Foreign,
     NotFunctional,
@@ -59,7 +59,7 @@ ON_FAKES: dict[str, Callable[..., Any]] = {
 """What ops give for fake tensors whose kernels would read memory."""
 
 
-class OpImporter(ModelState):
+class OpImporter(Leaving):
     """Adds calls to the module, one by one."""
 
     # -- Calls --------------------------------------------------------------------------------
@@ -76,7 +76,8 @@ class OpImporter(ModelState):
         given = self.taken_in(bound(op, args, kwargs))
         if outside := [leaf for leaf in leaves(given) if isinstance(leaf, Foreign)]:
             reason = f"it reads '{outside[0].name}', which is not in nn"
-            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
+            result = self.guessed(op, given) if self.untyped else None
+            return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason), result)
         written = [arg.name for arg in schema_of(op).arguments if writes(arg)]
         if not written:
             return self.results(op, given, place)
@@ -112,7 +113,9 @@ class OpImporter(ModelState):
             if constants is not None:
                 if (known := self.evaluated(op, given, constants, place)) is not None:
                     return known
-            reason = f"its result is not known without values: {first_line(error)}"
+            known = isinstance(error, NoSuchOp)
+            reason = "" if known else "its result is not known without values: "
+            reason += first_line(error)
             return self.leave(op, given, place, Reason(Code.OP_OPAQUE, reason))
         flat, structure = pytree.tree_flatten(result)
         tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
@@ -249,73 +252,26 @@ class OpImporter(ModelState):
             return None
         return pytree.tree_map(constant, results)
 
-    # -- Foreign calls ------------------------------------------------------------------------
-
-    def leave(
-        self,
-        op: OpOverload,
-        given: Mapping[str, Any],
-        place: Place,
-        reason: Reason,
-        result: Any = None,
-    ) -> Any:
-        """Leave a call to the framework: what it reads are results of the module."""
-        if any(writes(arg) for arg in schema_of(op).arguments):
-            raise self.error(
-                Code.MODEL_UNSUPPORTED,
-                f"'{place.name}' ({base_name(op)}) writes to a tensor and is not in nn: "
-                f"{reason.text}",
-            )
-        self.foreign[place.node] = reason
-        for leaf in leaves(given):
-            if isinstance(leaf, Variable):
-                self.also_result(leaf.read(self.appender(place)))
-        if result is None:
-            count = len(schema_of(op).returns)
-            return (Foreign(place.node, None),) * count if count > 1 else Foreign(place.node, None)
-        return pytree.tree_map(
-            lambda leaf: Foreign(place.node, leaf) if isinstance(leaf, torch.Tensor) else leaf,
-            result,
-        )
-
-    def taken_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Foreign values of a known type as arguments of `@main`."""
-
-        def take(leaf: Any) -> Any:
-            if not isinstance(leaf, Foreign) or leaf.fake is None or tensor_type(leaf.fake) is None:
-                return leaf
-            return self._arguments.get(leaf.name) or self.argument(leaf.name, self.fake(leaf.fake))
-
-        return {name: pytree.tree_map(take, value) for name, value in given.items()}
-
     # -- Small parts --------------------------------------------------------------------------
 
     def run_fake(self, op: OpOverload, given: Mapping[str, Any]) -> Any:
+        check_is_known(op.name())
         with self.mode, torch.no_grad():
             if (on_fakes := ON_FAKES.get(op.name())) is not None:
                 return on_fakes(*fakes(given).values())
             return apply(op, fakes(given))
 
-    def read(self, given: Mapping[str, Any], place: Place) -> dict[str, Any]:
-        """Arguments with SSA values in place of variables."""
-        append = self.appender(place)
+    def guessed(self, op: OpOverload, given: Mapping[str, Any]) -> Any:
+        """The types of an op's results where PyTorch knows those of foreign values; else None."""
+        known = {
+            name: pytree.tree_map(lambda leaf: leaf.fake if isinstance(leaf, Foreign) else leaf, v)
+            for name, v in given.items()
+        }
         try:
-            return {
-                name: pytree.tree_map(
-                    lambda leaf: leaf.read(append) if isinstance(leaf, Variable) else leaf, value
-                )
-                for name, value in given.items()
-            }
-        except SharedMemory:
-            raise NotFunctional(
-                Code.MODEL_UNSUPPORTED,
-                f"{self.model}: '{place.name}' reads a view of memory that was written to after "
-                "the view was taken; copy the tensor before writing to it",
-            ) from None
-
-    def appender(self, place: Place) -> Callable[[TensorOp], SSAValue]:
-        location = place.location("aten::copy_")
-        return lambda op: self.builder.append(op, location)
+            return self.run_fake(op, known)
+        except Exception as error:  # ops raise what they like where they lack a value
+            LOG.debug("%s: %s", op, error)
+            return None
 
     def unshared(self, op: OpOverload, place: Place) -> NotFunctional:
         return NotFunctional(

@@ -28,8 +28,8 @@ STATE_KINDS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 class FxImporter:
     """Values of fx nodes, in one module under construction."""
 
-    def __init__(self, name: str) -> None:
-        self.importer = OpImporter(name)
+    def __init__(self, name: str, *, untyped: bool = False) -> None:
+        self.importer = OpImporter(name, untyped=untyped)
         self.env: dict[Node, Any] = {}
 
     def run(self, nodes: Sequence[Node]) -> None:
@@ -53,7 +53,7 @@ class FxImporter:
             result = self.importer.call(node.target, args, kwargs, place)
             return self.typed(node, result)
         if isinstance(node.target, HigherOrderOperator):
-            return self.inlined(node, args)
+            return self.inlined(node, args, place)
         if any(isinstance(leaf, Foreign | torch.SymInt) for leaf in leaves([args, kwargs])):
             return self.typed(node, self.foreign_element(node, args))
         function: Any = node.target  # getitem, or arithmetic on numbers that export has fixed
@@ -73,12 +73,18 @@ class FxImporter:
         stated = node.meta.get("val")
         if not isinstance(result, Foreign) or not isinstance(stated, torch.Tensor):
             return result
+        if result.value is not None:
+            return result
         known = stated if tensor_type(stated) is not None else None
         return Foreign(node.name, result.fake if result.fake is not None else known)
 
-    def inlined(self, node: Node, args: Sequence[Any]) -> Any:
+    def inlined(self, node: Node, args: Sequence[Any], place: Place) -> Any:
         """The results of a graph inside the graph."""
         position = INLINED.get(str(node.target))
+        if position is None and self.importer.untyped:
+            reason = Reason(Code.OP_OPAQUE, "control flow that depends on values is not compiled")
+            location = place.location(str(node.target))
+            return self.importer.keep(str(node.target), args, location, place, reason)
         if position is None:
             raise self.importer.error(
                 Code.MODEL_UNSUPPORTED,
@@ -104,17 +110,17 @@ class FxImporter:
         return self.importer.state(tensor, name)
 
 
-def import_exported(exported: ExportedProgram, name: str) -> Imported:
+def import_exported(exported: ExportedProgram, name: str, *, untyped: bool = False) -> Imported:
     """The whole program; writes that the importer cannot undo, PyTorch does. Raises
     ModelImportError."""
     try:
-        return import_as_it_is(exported, name)
+        return import_as_it_is(exported, name, untyped=untyped)
     except NotFunctional:
-        return import_as_it_is(exported.run_decompositions({}), name)
+        return import_as_it_is(exported.run_decompositions({}), name, untyped=untyped)
 
 
-def import_as_it_is(exported: ExportedProgram, name: str) -> Imported:
-    run, signature = FxImporter(name), exported.graph_signature
+def import_as_it_is(exported: ExportedProgram, name: str, *, untyped: bool = False) -> Imported:
+    run, signature = FxImporter(name, untyped=untyped), exported.graph_signature
     nodes = list(exported.graph.nodes)
     placeholders = {node.name: node for node in nodes if node.op == "placeholder"}
     inputs: list[str | None] = []
@@ -200,4 +206,4 @@ def place_of(node: Node) -> Place:
     path: str = [*stack.values()][-1][0] if stack else ""
     trace = node.meta.get("stack_trace") or ""
     name = f"{path}/{node.name}" if path else node.name
-    return Place(node.name, name, trace, unused_results(node))
+    return Place(node.name, name, trace, unused_results(node), node.meta.get("val"))

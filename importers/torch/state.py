@@ -20,8 +20,10 @@ from ranvier.importers.torch.variable import Foreign, Variable
 class ModelState:
     """The module under construction, its arguments, weights and results."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, untyped: bool = False) -> None:
         self.model = model
+        self.untyped = untyped
+        """Whether calls that are not in nn have a place in the module, and results of no type."""
         self.builder = ModuleBuilder({})
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.foreign: dict[str, Reason] = {}
@@ -88,6 +90,9 @@ class ModelState:
 
     def output(self, name: str, value: Any) -> Output:
         """A leaf of what the model returns; a tensor becomes the result `name` of `@main`."""
+        if isinstance(value, Foreign) and value.value is not None:
+            self._results[name] = value.value
+            return Output(name)
         if isinstance(value, Foreign):
             return Output(None, foreign=value.name)
         if not isinstance(value, Variable):

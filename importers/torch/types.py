@@ -81,6 +81,8 @@ class Place:
     trace: str = ""
     unused: frozenset[int] = frozenset()
     """Results that nothing reads, by position."""
+    stated: Any = None
+    """Tensors of the types that the graph states of the results."""
 
     def location(self, op: str) -> LocationAttr:
         return op_location(self.name, op, self.trace)

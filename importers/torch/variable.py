@@ -38,10 +38,14 @@ class NotFunctional(ModelImportError):
 
 @dataclass
 class Foreign:
-    """A value that the framework must compute; `fake` says of which type, if that is known."""
+    """A value that the framework must compute; `fake` says of which type, if that is known.
+
+    `value` stands for it in a module of unknown types.
+    """
 
     name: str
     fake: torch.Tensor | None
+    value: SSAValue | None = None
 
 
 class Variable:

@@ -22,16 +22,21 @@ from xdsl.ir import Operation
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.interfaces import ReferenceSemantics
+from ranvier.dialects.interfaces import REASON, ReferenceSemantics
+from ranvier.dialects.nn.types import UNKNOWN
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.locations import (
+    describe,
     framework_name,
     framework_ops,
     framework_type,
     source_location,
 )
+from ranvier.passes.errors import PassError
 from ranvier.passes.rewriting.implicit_casts import is_implicit
 
+MOST_NAMED = 20
+"""Ops that one error message lists."""
 HEAVY = 0.05
 """The part of the model's MACs on the host from which on it is worth a warning."""
 
@@ -116,9 +121,24 @@ def heavy_host_work(module: ModuleOp) -> list[tuple[str, int, float]]:
     return [(name, count[name], own / total) for name, own in macs.most_common()]
 
 
+def check_types_known(module: ModuleOp) -> None:
+    """Raises PassError for ops whose results have no known type: a program needs static shapes."""
+    unknown = [op for op in module.walk() if any(r.type == UNKNOWN for r in op.results)]
+    texts: list[str] = []
+    for op in unknown[:MOST_NAMED]:
+        reason = reason_of(op)
+        texts.append(describe(op) if reason is None else f"{describe(op)}: {reason.text}")
+    if unknown:
+        raise PassError(
+            Code.SHAPE_UNKNOWN,
+            f"{len(unknown)} ops have results of unknown types, so that the module can be placed "
+            f"and not compiled: {'; '.join(texts)}",
+        )
+
+
 def reason_of(op: Operation) -> Reason | None:
     """The reason that an op carries for being on the host."""
-    match op.attributes.get(graph.REASON):
+    match op.attributes.get(REASON):
         case ArrayAttr(data=(StringAttr(data=number), StringAttr(data=text))):
             return Reason(code_of(number), text)
         case _:

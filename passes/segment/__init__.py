@@ -23,12 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import REASON, reason_attribute
 from ranvier.passes.analysis.dataflow import (
     constant_ops,
     is_constant,
@@ -185,11 +186,6 @@ def check_options(thresholds: Thresholds, fallback: str, target: Target) -> None
         raise PassError(Code.OPTION_INVALID, f"bad options of segment: {'; '.join(wrong)}")
 
 
-def reason_attribute(reason: Reason) -> Attribute:
-    """`["RV0201", "text"]`"""
-    return ArrayAttr([StringAttr(reason.code.number), StringAttr(reason.text)])
-
-
 def first_plan(block: Block, target: Target) -> Plan:
     """The ops that do not run on the target, and why; constants run nowhere.
 
@@ -275,7 +271,7 @@ class Plan:
     def outline(self) -> None:
         """Put each level into a segment, in the order of levels."""
         for op, reason in self.reasons.items():
-            op.attributes[graph.REASON] = reason_attribute(reason)
+            op.attributes[REASON] = reason_attribute(reason)
         if self.has_casts and widen_crossing_values(self.block, self.levels):
             merge_equal_casts(self.block)
             self._remove_dead_casts()

@@ -50,6 +50,7 @@ from ranvier.importers.registry import import_model
 from ranvier.passes.analysis.operators import (
     HostOp,
     OperatorCounts,
+    check_types_known,
     count_operators,
     heavy_host_work,
     host_ops,
@@ -199,6 +200,7 @@ def compile_module(
 
     Logs a warning for weights that are not finite, and for cores that the model cannot fill.
     """
+    check_types_known(module)
     options = options.for_module(module)
     passes = parse_pipeline(options.pipeline())
     if names := weights_not_finite(module):

@@ -18,10 +18,11 @@ from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph
 from ranvier.dialects.diagnostics import Code, Reason
+from ranvier.dialects.interfaces import REASON, reason_attribute
 from ranvier.passes.analysis.operators import segments_of
 from ranvier.passes.errors import PassError
 from ranvier.passes.pipelines import AfterEach, BeforeEach, run_passes
-from ranvier.passes.segment import SegmentPass, reason_attribute, segment_names
+from ranvier.passes.segment import SegmentPass, segment_names
 from ranvier.tools.internal_error import REPRODUCER, Reproducer
 
 LOG = logging.getLogger("ranvier")
@@ -140,4 +141,4 @@ def leave_on_host(legal: ModuleOp, segment: SegmentPass, failures: Sequence[Fail
     for label, ops in zip(segment_names(list(members)), members.values(), strict=True):
         if label in reasons:
             for op in ops:
-                op.attributes[graph.REASON] = reason_attribute(reasons[label])
+                op.attributes[REASON] = reason_attribute(reasons[label])

@@ -206,3 +206,109 @@ torch.export.save(torch.export.export(Model(), (torch.ones(3),)), sys.argv[1])
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
     found = explain_module(import_model([path]), Options())
     assert [row.framework_op for row in found.ops] == ["aten::relu", "aten::tanh"]
+
+
+class Spectrum(nn.Module):
+    """Between two layers, numbers that nn does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(torch.relu(self.layer(x)))
+        return torch.tanh(torch.fft.irfft(spectrum * 2, n=8))
+
+
+class Branches(nn.Module):
+    """What runs follows from values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(x)
+        if bool(h.sum() > 0):
+            h = h.sin()
+        return torch.tanh(h)
+
+
+def rows(path: Path, **shapes: tuple[int, ...]) -> dict[str, tuple[str, str, str]]:
+    """Placement, code and reason by the op's type."""
+    found = explain_module(import_model([path], shapes=shapes, untyped=True), Options())
+    assert found.operators.before == len(found.ops)
+    return {row.framework_op: (row.placement, row.code, row.reason) for row in found.ops}
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_calls_that_stay_with_pytorch_have_rows(scripted: bool, tmp_path: Path) -> None:
+    """What follows them is placed where PyTorch knows its type."""
+    path, x = tmp_path / "model", torch.rand(4, 8)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if scripted:
+        torch.jit.script(Spectrum().eval()).save(path)
+        shapes = {"x": (4, 8)}
+    else:
+        torch.export.save(exported(Spectrum(), x), path.with_suffix(".pt2"))
+        path = path.with_suffix(".pt2")
+    found = rows(path, **shapes)
+    placements = {name: placement for name, (placement, _, _) in found.items()}
+    assert placements == {
+        "aten::linear": "neuron",
+        "aten::relu": "neuron",
+        "aten::fft_rfft": "host",
+        "aten::mul": "host",
+        "aten::fft_irfft": "host",
+        "aten::tanh": "neuron",
+    }
+    assert found["aten::fft_rfft"][1] == "RV0202"
+    assert "(aten::fft_rfft) gives, whose type is not known" in found["aten::mul"][2]
+    with pytest.raises(ModelImportError, match="complex64"):
+        import_model([path], shapes=shapes)
+
+
+def test_branches_on_values_have_rows(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.jit.script(Branches()).save(path)
+    found = rows(path, x=(4, 8))
+    assert found["aten::gt"][0] == "neuron"
+    assert found["aten::Bool"][:2] == ("host", "RV0207")
+    assert found["prim::If"][0] == found["aten::tanh"][0] == "host"
+    assert "(aten::Bool) gives" in found["prim::If"][2]
+
+
+UNKNOWN_OP = """
+import sys
+import torch
+
+@torch.library.custom_op("elsewhere::double", mutates_args=())
+def double(x: torch.Tensor, times: int, name: str = "it") -> torch.Tensor:
+    return x * times
+
+@double.register_fake
+def _(x, times, name="it"):
+    return torch.empty_like(x)
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.tanh(torch.ops.elsewhere.double(torch.relu(x), 2, name="other"))
+
+torch.export.save(torch.export.export(Model(), (torch.ones(3),)), sys.argv[1])
+torch.jit.trace(Model(), torch.ones(3)).save(sys.argv[2])
+"""
+
+
+def test_ops_of_libraries_that_are_not_loaded(tmp_path: Path) -> None:
+    """An exported program says enough of a call to place it; TorchScript is not read with it."""
+    program, script = tmp_path / "model.pt2", tmp_path / "model.pt"
+    words = [sys.executable, "-c", UNKNOWN_OP, str(program), str(script)]
+    subprocess.run(words, check=True, capture_output=True)
+    found = rows(program)
+    assert found["elsewhere::double"] == (
+        "host",
+        "RV0205",
+        "no library that is loaded has elsewhere::double",
+    )
+    assert found["aten::tanh"][0] == "neuron"
+    for path in (program, script):
+        with pytest.raises(ModelImportError, match=r"elsewhere::double is of no lib") as caught:
+            import_model([path], shapes={"x": (3,)} if path is script else {})
+        assert caught.value.code is Code.PROVIDER_MISSING
+    assert not hasattr(torch.ops.elsewhere, "double")

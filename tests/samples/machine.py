@@ -15,6 +15,7 @@ from ranvier.backend.neuron.limits import MACHINES
 from ranvier.backend.neuron.neff.encode_program import program_of
 from ranvier.backend.reference import Executor
 from ranvier.dialects import graph, nc
+from ranvier.dialects.interfaces import REASON
 from ranvier.dialects.nn.materialize import Weights
 from ranvier.dialects.nn.types import dtype_of, element_of, shape_of
 from ranvier.passes.pipelines import default_pipeline, run_pipeline
@@ -68,7 +69,7 @@ def compiled(
 def refusals_of(module: ModuleOp) -> Iterator[Refusal]:
     """Every op of a host segment that the target refuses."""
     for op in module.walk():
-        if isinstance(reason := op.attributes.get(graph.REASON), ArrayAttr):
+        if isinstance(reason := op.attributes.get(REASON), ArrayAttr):
             code, text = (str(entry.data) for entry in reason if isinstance(entry, StringAttr))
             yield Refusal(op.name, code, text)
 

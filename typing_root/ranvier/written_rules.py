@@ -1,0 +1,1 @@
+../../src/ranvier/written_rules.py
