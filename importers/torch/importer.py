@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code, Reason
-from ranvier.dialects.interfaces import Array
+from ranvier.dialects.interfaces import REASON, Array, reason_attribute
 from ranvier.importers.torch.call import HANDLERS, Call, NotInNn, check_types
 from ranvier.importers.torch.definition import definition_of
 from ranvier.importers.torch.inner import Inner
@@ -176,7 +176,7 @@ class OpImporter(Leaving):
             location,
         )
         self.places[place.name] = place.node
-        mark = self.builder.mark()
+        mark, whys = self.builder.mark(), list[str]()
         for attempt in (self.handled, self.defined):
             try:
                 values = attempt(op, call, given, place)
@@ -184,15 +184,21 @@ class OpImporter(Leaving):
                 return values
             except (NotInNn, VerifyException, SharedMemory) as error:
                 self.builder.roll_back(mark)
+                whys.append(str(error))
                 LOG.debug("%s: %s: %s", place.name, op, error)
-        return import_opaque(op, call, tensors)
+        results = import_opaque(op, call, tensors)
+        if has_handler(op, call) and results:
+            text = f"nn has no such form of {base_name(op)}: {whys[0]}"
+            reason = reason_attribute(Reason(Code.OP_OPAQUE, text))
+            cast(Operation, results[0].owner).attributes[REASON] = reason
+        return results
 
     def handled(
         self, op: OpOverload, call: Call, given: Mapping[str, Any], place: Place
     ) -> Sequence[SSAValue | None]:
-        if op.namespace != "aten" or (handler := HANDLERS.get(call.op)) is None:
+        if not has_handler(op, call):
             raise NotInNn("it has no handler")
-        values = handler(call)
+        values = HANDLERS[call.op](call)
         return [values] if isinstance(values, SSAValue) else values
 
     def defined(
@@ -279,6 +285,10 @@ class OpImporter(Leaving):
             f"{self.model}: '{place.name}' ({base_name(op)}) writes to a tensor in a way that has "
             "no counterpart without a write; use an op that returns a new tensor",
         )
+
+
+def has_handler(op: OpOverload, call: Call) -> bool:
+    return op.namespace == "aten" and call.op in HANDLERS
 
 
 def first_line(error: BaseException) -> str:

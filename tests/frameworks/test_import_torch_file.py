@@ -274,6 +274,14 @@ def test_branches_on_values_have_rows(tmp_path: Path) -> None:
     assert "(aten::Bool) gives" in found["prim::If"][2]
 
 
+def test_a_model_in_training_mode_says_so(tmp_path: Path) -> None:
+    """Dropout that was left on is what keeps such a model from the machine."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    torch.export.save(torch.export.export(model.train(), (torch.rand(2, 4),)), tmp_path / "m.pt2")
+    why = "nn has no such form of aten::dropout: it is random in training mode"
+    assert rows(tmp_path / "m.pt2")["aten::dropout"] == ("host", "RV0205", why)
+
+
 UNKNOWN_OP = """
 import sys
 import torch
