@@ -22,6 +22,7 @@ from ranvier.explanation import explain_module
 from ranvier.importers.registry import import_model
 from ranvier.passes.errors import PassError
 from ranvier.program import Options
+from ranvier.tools.explain_command import print_table
 
 NAMES = {"det": 'det <b>"1"</b>:0', "hot": "hot/</script><script>alert(1)</script>"}
 """Names that a page or a rule could trip over."""
@@ -196,6 +197,20 @@ def test_text_is_tabs_and_ends_with_the_summary(path: Path) -> None:
     assert "1 op, 1 segment, 512 B across: nn.softmax: rule line 1 [RV0208]" in done.stdout
 
 
+def test_paths_keep_their_ends_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and the line, and the op in its module, say more than the folders before them."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    source = "/somebody/projects/vision/models/classifier.py:175"
+    name = "encoder.layer.11.attention.output.dense/linear"
+    print_table(("op", "name", "why", "from"), [["nn.gemm", name, "a reason " * 20, source]])
+    first = next(line for line in capsys.readouterr().out.splitlines() if "nn.gemm" in line)
+    assert "tput.dense/linear" in first
+    assert first.endswith("classifier.py:175")
+
+
 def test_heavy_work_on_the_host_is_a_warning(path: Path) -> None:
     rules = write(path, 'host nn.matmul where name == "second"')
     done = ranvier("compile", path.name, "--rules", rules, cwd=path.parent)
@@ -318,6 +333,9 @@ def test_the_page_shows_the_graph(page: Any) -> None:
     assert page.locator(".edge").count() == 6
     colors = page.eval_on_selector_all(".box rect", "all => all.map(r => r.getAttribute('fill'))")
     assert len(set(colors)) == 4  # three segments, and one colour for the host
+    hues = [float(color[4:].split()[0]) for color in colors if color.startswith("hsl(")]
+    assert len(hues) == 4
+    assert min(hues) >= 80  # the host is orange, at 40 degrees
 
 
 def test_the_page_is_searchable(page: Any) -> None:

@@ -14,6 +14,8 @@ from ranvier.tools.compile_command import add_cast_arguments, add_placement_argu
 if TYPE_CHECKING:
     from ranvier.explanation import Explanation
 
+ENDS = ("name", "from")
+"""Columns of paths."""
 COLUMNS = ("op", "name", "type", "runs on", "core", "in", "out", "why", "from")
 
 
@@ -132,8 +134,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    most = console.width // 5
+    ends = [i for i, name in enumerate(columns) if name in ENDS]
+    rows = [[ending(c, most) if i in ends else c for i, c in enumerate(row)] for row in rows]
+    for i, name in enumerate(columns):
+        table.add_column(name, no_wrap=i in ends)
     for row in rows:
         style = "yellow" if any(cell.startswith("host") for cell in row) else None
         table.add_row(*map(escape, row), style=style)
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def ending(text: str, most: int) -> str:
+    """The end of a text, which says more than its beginning where it is a path."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
