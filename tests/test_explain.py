@@ -239,6 +239,27 @@ def test_a_bad_rule_is_one_line_and_leaves_no_file(rules: str, text: str, path: 
     assert "none.rules" in missing.stderr
 
 
+@pytest.mark.parametrize("option", ["--html", "--write-rules"])
+@pytest.mark.parametrize("place", ["none/page", ".", "m.onnx/page"])
+def test_outputs_that_cannot_be_are_refused_before_the_work(
+    option: str, place: str, path: Path
+) -> None:
+    before = {*path.parent.iterdir()}
+    done = ranvier("explain", path.name, option, place, cwd=path.parent)
+    assert done.returncode == 1
+    assert f"{place}: " in done.stderr
+    assert "[RV0103]" in done.stderr
+    assert done.stdout == ""
+    assert {*path.parent.iterdir()} == before
+
+
+def test_a_rule_that_matches_nothing_is_a_warning(path: Path) -> None:
+    rules = write(path, 'host name == "nothing"')
+    done = ranvier("explain", path.name, "--rules", rules, cwd=path.parent)
+    assert done.returncode == 0
+    assert 'rule line 1 matches no op: host * where name == "nothing"' in done.stderr
+
+
 def test_forbidden_fallback_lists_the_ops(path: Path) -> None:
     done = ranvier("explain", path.name, "--fallback", "error", cwd=path.parent)
     assert done.returncode == 1

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranvier.tools.arguments import add_model_arguments, read_model
-from ranvier.tools.compile_command import add_cast_arguments, add_placement_arguments, options_of
+from ranvier.tools.compile_command import (
+    add_cast_arguments,
+    add_placement_arguments,
+    check_output,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from ranvier.explanation import Explanation
@@ -42,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ranvier.tools.output import print_json, progress, write_text
     from ranvier.written_rules import rules_of
 
+    for path in filter(None, (arguments.html, arguments.write_rules)):
+        check_output(path)
     options = options_of(arguments)
     name = arguments.models[0].name
     with progress(f"{name}: placing its ops", quiet=arguments.json):

@@ -51,6 +51,9 @@ from ranvier.importers.torch.variable import (
 
 LOG = logging.getLogger("ranvier")
 
+REFUSALS = (RuntimeError, ValueError, IndexError)
+"""What PyTorch raises for operands that do not fit; those that need values are kinds of their own.
+"""
 RANDOM = torch.Tag.nondeterministic_seeded
 
 ON_FAKES: dict[str, Callable[..., Any]] = {
@@ -113,6 +116,9 @@ class OpImporter(Leaving):
             if constants is not None:
                 if (known := self.evaluated(op, given, constants, place)) is not None:
                     return known
+            if self.untyped and type(error) in REFUSALS:
+                text = f"'{place.name}' ({base_name(op)}): PyTorch refuses it: {first_line(error)}"
+                raise self.error(Code.NODE_INVALID, text) from error
             known = isinstance(error, NoSuchOp)
             reason = "" if known else "its result is not known without values: "
             reason += first_line(error)

@@ -282,6 +282,13 @@ def test_a_model_in_training_mode_says_so(tmp_path: Path) -> None:
     assert rows(tmp_path / "m.pt2")["aten::dropout"] == ("host", "RV0205", why)
 
 
+def test_wrong_shapes_are_an_error_and_no_row(tmp_path: Path) -> None:
+    torch.jit.script(classifier()).save(tmp_path / "model.pt")
+    with pytest.raises(ModelImportError, match=r"PyTorch refuses it: .*channels") as caught:
+        import_model([tmp_path / "model.pt"], shapes={"input": (2, 4, 8, 8)}, untyped=True)
+    assert caught.value.code is Code.NODE_INVALID
+
+
 UNKNOWN_OP = """
 import sys
 import torch
