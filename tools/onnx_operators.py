@@ -69,7 +69,7 @@ def forms() -> Iterator[tuple[str, ModelProto, ModuleOp | str, bool]]:
 
 def imported(path: Path) -> ModuleOp | str:
     try:
-        return import_model([path], framework="ONNX")
+        return import_model([path], framework="ONNX", untyped=True)
     except CodedError as error:
         return f"{error.code.number}: {error}"
 

@@ -225,7 +225,7 @@ def support(targets: Sequence[Target]) -> Support:
         graph = GraphDef()
         add_example(graph, name, example)
         try:
-            module = import_graph(model_of_graph(graph, "example.pb", ""), {})
+            module = import_graph(model_of_graph(graph, "example.pb", ""), {}, untyped=True)
         except CodedError as error:
             module = f"{error.code.number}: {error}"
         found.add(name, module, targets, constant=False)
