@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -21,13 +23,14 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from ranvier import compile
-from ranvier.dialects.diagnostics import Code
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.nn import NN
 from ranvier.dialects.nn.types import UNKNOWN
 from ranvier.explanation import explain_module
 from ranvier.importers.errors import ModelImportError
 from ranvier.importers.registry import import_model
 from ranvier.passes.errors import PassError
+from ranvier.passes.pipelines import default_pipeline
 from ranvier.program import Options
 
 SHAPES = {"x": (4, 8)}
@@ -210,3 +213,33 @@ def test_a_wrong_model_is_still_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelImportError, match="contracted dimensions differ") as caught:
         import_model([tmp_path / "m.onnx"], untyped=True)
     assert caught.value.code is Code.NODE_INVALID
+
+
+def test_an_op_that_its_framework_does_not_have_is_an_error_at_a_run(tmp_path: Path) -> None:
+    """A model may state the type of what only its own library computes."""
+    nodes = [
+        helper.make_node("Fancy", ["x"], ["a"], name="fancy", domain="my.ops"),
+        helper.make_node("Relu", ["a"], ["y"], name="act"),
+    ]
+    model = model_of(nodes, {"x": X})
+    model.opset_import.append(helper.make_opsetid("my.ops", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("a", 1, X.shape))
+    save_model(model, tmp_path / "m.onnx")
+    program = compile(tmp_path / "m.onnx")
+    assert dict(program.operators)["host"] == 1
+    with pytest.raises(CallerError, match=r"has no 'my\.ops\.Fancy'") as caught:
+        program.run({"x": X})
+    assert caught.value.code is Code.PROVIDER_MISSING
+
+
+def test_opt_runs_the_passes_on_unknown_types(tmp_path: Path) -> None:
+    (path,) = onnx_model(tmp_path)
+    assert ranvier("import", path.name, "-o", "m.mlir", cwd=tmp_path).returncode == 0
+    passes = default_pipeline("inf2")
+    for words in ([], ["--verify-execution"]):
+        opt = Path(sys.executable).with_name("ranvier-opt")
+        command = [str(opt), "m.mlir", "-p", passes, *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "nc.matmul" in done.stdout
+        assert 'nn.opaque "ONNX" "my.ops.Fancy"' in done.stdout

@@ -327,8 +327,9 @@ def print_report(report: dict[str, Any]) -> None:
             f"Pipeline: slowest stage {format_us(pipeline['bottleneck_us'])}, at best "
             f"{format_us(pipeline['bound_us'])}"
         )
+    cores = "1 NeuronCore" if report["cores"] == 1 else f"{report['cores']} NeuronCores"
     print(
-        f"{report['neff']}: {format_bytes(report['bytes'])}, {report['cores']} NeuronCores of "
+        f"{report['neff']}: {format_bytes(report['bytes'])}, {cores} of "
         f"{report['target']}, {format_us(report['simulated_us'])} simulated, compiled in "
         f"{report['seconds']:.1f} s"
     )

@@ -114,8 +114,13 @@ class ExecutionCheck:
 
 
 def is_executable(module: ModuleOp) -> bool:
-    """Whether the reference executor runs it, which it does up to the lowering."""
-    return not any(op.name == "graph.launch" for op in module.walk())
+    """Whether the reference executor runs it: up to the lowering, if all types are known."""
+    from ranvier.dialects.nn.types import UNKNOWN
+
+    return not any(
+        op.name == "graph.launch" or any(result.type == UNKNOWN for result in op.results)
+        for op in module.walk()
+    )
 
 
 def tolerance_of(module: ModuleOp) -> float:

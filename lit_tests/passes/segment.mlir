@@ -109,3 +109,23 @@ func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   }
   func.return %0 : tensor<4xf32>
 }
+
+// -----
+
+// Results of unknown types stay on the host, with the reasons that an importer wrote; they cross
+// nothing, and what knows its types is placed.
+// CHECK-LABEL: @main
+// CHECK:       graph.segment "seg0" on "neuron"
+// CHECK-NEXT:    nn.relu
+// CHECK-NEXT:    nn.exp
+// CHECK:       graph.segment "host0" on "host" {{.*}} -> (tensor<*xnone>) {
+// CHECK-NEXT:    nn.opaque "onnx" "Mystery" {{.*}}ranvier.reason = ["RV0205", "nobody knows"]
+// CHECK-NEXT:    nn.opaque "onnx" "Relu" {{.*}}ranvier.reason = ["RV0205", "it reads that"]
+// CHECK-NOT:   graph.segment
+func.func @main(%x: tensor<4x8xf32>) -> (tensor<*xnone>, tensor<4x8xf32>) {
+  %0 = nn.relu %x : tensor<4x8xf32>
+  %1 = nn.opaque "onnx" "Mystery" version 22 (%0) settings {} {ranvier.reason = ["RV0205", "nobody knows"]} : (tensor<4x8xf32>) -> tensor<*xnone>
+  %2 = nn.opaque "onnx" "Relu" version 22 (%1) settings {} {ranvier.reason = ["RV0205", "it reads that"]} : (tensor<*xnone>) -> tensor<*xnone>
+  %3 = nn.exp %0 : tensor<4x8xf32>
+  func.return %2, %3 : tensor<*xnone>, tensor<4x8xf32>
+}

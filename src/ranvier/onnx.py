@@ -21,6 +21,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute
 
+from ranvier.dialects.diagnostics import CallerError, Code
 from ranvier.dialects.interfaces import Array, as_python
 from ranvier.dialects.nn.constant import ConstantOp
 
@@ -34,7 +35,8 @@ def run_opaque(
 
     `attributes` are the settings of an `nn.opaque`. Two of them are not ONNX's:
     `ranvier.operands` and `ranvier.results` list the positions that the node has where it leaves
-    some out. Arrays keep their own element types, bf16 included.
+    some out. Arrays keep their own element types, bf16 included. Raises CallerError for an op of
+    another domain.
     """
     domain, _, op_type = op.rpartition(".")
     inputs = names("i", attributes.get(OPERANDS), len(arrays))
@@ -46,7 +48,12 @@ def run_opaque(
         if name not in (OPERANDS, RESULTS)
     )
     feeds = dict(zip(filter(None, inputs), arrays, strict=True))
-    session = ReferenceEvaluator(one_node_model(node, version, feeds))
+    try:
+        session = ReferenceEvaluator(one_node_model(node, version, feeds))
+    except NotImplementedError as error:
+        raise CallerError(
+            Code.PROVIDER_MISSING, f"the package onnx, which runs ops of ONNX, has no '{op}'"
+        ) from error
     results = session.run(list(filter(None, outputs)), feeds)
     return [np.asarray(result) for result in cast(Sequence[Any], results)]
 
