@@ -45,8 +45,17 @@ _SPELLED = re.compile(r"\\(?:x[89a-f][0-9a-f]|u[0-9a-f]{4}|U000[0-9a-f]{5}|U0010
 
 
 def framework_name(location: NameLoc) -> str:
+    """The name as locations spell it."""
+    return location.desc.data
+
+
+def shown_name(location: NameLoc) -> str:
     """The name as the framework has it: a location spells what is not ASCII as Python does."""
-    return _SPELLED.sub(_character, location.desc.data)
+    return unspelled(framework_name(location))
+
+
+def unspelled(name: str) -> str:
+    return _SPELLED.sub(_character, name)
 
 
 def _character(spelled: re.Match[str]) -> str:
@@ -91,7 +100,7 @@ def _format_part(part: LocationAttr) -> str:
     match part:
         case NameLoc():
             kind = framework_type(part)
-            name = f"'{framework_name(part)}'" + (f" ({kind})" if kind else "")
+            name = f"'{shown_name(part)}'" + (f" ({kind})" if kind else "")
             return ", ".join([name, *map(_format_part, lines_within(part))])
         case FileLineColLoc(line=line, column=column):
             place = f"{part.filename.data}:{line.data}"

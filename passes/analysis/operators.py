@@ -27,9 +27,9 @@ from ranvier.dialects.nn.types import UNKNOWN
 from ranvier.passes.analysis.dataflow import constant_ops, main_block
 from ranvier.passes.analysis.locations import (
     describe,
-    framework_name,
     framework_ops,
     framework_type,
+    shown_name,
     source_location,
 )
 from ranvier.passes.errors import PassError
@@ -154,4 +154,4 @@ def code_of(number: str) -> Code:
 def _host_op(op: Operation, part: NameLoc) -> HostOp:
     reason = reason_of(op)
     code, text = ("", "") if reason is None else (reason.code.number, reason.text)
-    return HostOp(framework_type(part), framework_name(part), code, text, source_location(op, part))
+    return HostOp(framework_type(part), shown_name(part), code, text, source_location(op, part))

@@ -31,6 +31,7 @@ from ranvier.passes.analysis.locations import (
     framework_position,
     framework_type,
     op_name,
+    unspelled,
 )
 from ranvier.passes.errors import PassError
 
@@ -88,6 +89,11 @@ class Field:
         return f"{self.side}[{self.index}].{self.path}" if self.side else self.path
 
 
+def spellings(name: str) -> tuple[str, ...]:
+    """A name as locations have it, and as the framework does."""
+    return tuple(dict.fromkeys((unspelled(name), name)))
+
+
 class Subject(ABC):
     """What conditions look at."""
 
@@ -113,7 +119,7 @@ class NodeSubject(Subject):
 
     def __init__(self, name: str, framework_op: str) -> None:
         self.op_name = None
-        self.names = (name,)
+        self.names = spellings(name)
         self._known = {"name": self.names, "framework_op": (framework_op,)}
 
     def values(self, field: Field) -> Sequence[Value] | None:
@@ -126,7 +132,7 @@ class OpSubject(Subject):
     def __init__(self, op: Operation) -> None:
         self.op = op
         self.op_name = op_name(op)
-        named = tuple(framework_name(part) for part in framework_ops(op))
+        named = tuple(n for part in framework_ops(op) for n in spellings(framework_name(part)))
         hint = op.results[0].name_hint if op.results else None
         self.names = named or ((hint,) if hint else ())
 

@@ -22,10 +22,10 @@ from ranvier.passes.analysis.dataflow import (
     value_bytes,
 )
 from ranvier.passes.analysis.locations import (
-    framework_name,
     framework_ops,
     framework_position,
     framework_type,
+    shown_name,
     source_lines,
     source_location,
 )
@@ -286,7 +286,7 @@ class Table:
         parts = self._parts.setdefault(part, Parts())
         if row is None:
             row = self.rows[part] = Row(
-                name=framework_name(part),
+                name=shown_name(part),
                 op=", ".join(parts.known) or op.name,
                 framework_op=framework_type(part),
                 placement=graph.NEURON,
