@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import NoReturn, TypeAlias
 
 import numpy as np
@@ -135,14 +136,21 @@ class GraphImporter:
     def unknown(self, node: Node, index: int, error: Exception | None) -> Sequence[SSAValue]:
         """A node that stays with MXNet, of which not even the types are known."""
         symbol = node.symbol
-        entries = [e for each in self.graph.nodes for e in each.inputs] + list(self.graph.heads)
-        count = max((e.output + 1 for e in entries if e.node == index), default=1)
-        op = nn.OpaqueOp("MXNET", symbol.op, 0, {}, node.operands, [UNKNOWN] * count)
+        types = [UNKNOWN] * self._counts.get(index, 1)
+        op = nn.OpaqueOp("MXNET", symbol.op, 0, {}, node.operands, types)
         reason = self.reason(symbol, error)
         known = "not known without MXNet" if self.foreign is None else "not known to MXNet either"
         reason = Reason(reason.code, f"{reason.text}; the type of its result is {known}")
         self.builder.keep(op, reason, f"'{symbol.name}' ({symbol.op})", node.location)
         return op.results
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        """How many results of each node are read."""
+        counts: dict[int, int] = {}
+        for entry in (*self.graph.heads, *(e for each in self.graph.nodes for e in each.inputs)):
+            counts[entry.node] = max(counts.get(entry.node, 0), entry.output + 1)
+        return counts
 
     def reason(self, symbol: SymbolNode, error: Exception | None) -> Reason:
         """The error without what says where it is."""

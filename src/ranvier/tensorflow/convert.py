@@ -115,7 +115,8 @@ class Converter:
 
     def _compile_all(self, division: Division, placed: Placed) -> bool:
         """Whether all subgraphs are on the machine; if not, `placed` says what is not."""
-        names = {spelled(name): name for name in self.model.flat.nodes}
+        nodes = self.model.flat.nodes
+        names = {form: name for name in nodes for form in (name, spelled(name))}
         for subgraph in division.subgraphs:
             key = key_of(subgraph)
             if key in self.done:

@@ -17,14 +17,8 @@ from ranvier.importers.tensorflow.graph import Tensor
 from ranvier.importers.tensorflow.importer import GraphImporter
 from ranvier.importers.tensorflow.model import InputTypes, Model
 from ranvier.importers.tensorflow.node import described
-from ranvier.passes.analysis.operators import (
-    code_of,
-    framework_name,
-    framework_ops,
-    host_ops,
-    live_ops,
-    segments_of,
-)
+from ranvier.passes.analysis.locations import framework_name, framework_ops
+from ranvier.passes.analysis.operators import code_of, host_ops, live_ops, segments_of
 from ranvier.passes.placement.nodes import decide
 from ranvier.placement import place_ops
 from ranvier.program import Options, Shapes
@@ -126,7 +120,7 @@ def run_passes(
     values = {str(t): v for t in wanted if isinstance(v := importer.root.values.get(t), SSAValue)}
     if not values:
         return
-    names = {spelled(name): name for name in model.flat.nodes}
+    names = {form: name for name in model.flat.nodes for form in (name, spelled(name))}
     module = importer.finish(values, model.identity, model.name)
     for op, rule in place_ops(module, options, rules).items():
         if op in names:

@@ -300,7 +300,8 @@ class _Placer:
             LOG.warning("cannot import a segment of %d ops: %s", len(segment.operators), error)
             return dict.fromkeys(segment.operators, Reason(error.code, str(error)))
         nodes = {node.name: node for node in segment.nodes}
-        nodes |= {spelled(name): nodes[node] for name, node in names.items() if node in nodes}
+        known = {name: nodes[node] for name, node in names.items() if node in nodes}
+        nodes |= {form: node for name, node in known.items() for form in (name, spelled(name))}
         forced = place_ops(module, self.options, self.text)
         self.forced |= {nodes[name]: rule for name, rule in forced.items() if name in nodes}
         refused: dict[Node, Reason] = {}
