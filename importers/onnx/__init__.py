@@ -2,8 +2,8 @@
 
 One pass over the graph in its order, which ONNX requires to be topological. Each node goes to the
 handler that its family enters for its op type and opset; what `nn` has no op for is imported by
-the definition that ONNX gives of it, and becomes `nn.opaque` if there is none. Types are inferred
-by the `nn` ops themselves.
+the definition that ONNX gives of it, and becomes `nn.opaque` if there is none. Control flow and
+sequences are resolved in between. Types are inferred by the `nn` ops themselves.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ranvier.importers.onnx import (
     resize,
     shape,
 )
+from ranvier.importers.onnx.control import CONTROL, ControlHandler, Value
 from ranvier.importers.onnx.function import function_of
 from ranvier.importers.onnx.model import InputTypes, Source, read_source
 from ranvier.importers.onnx.node import (
@@ -71,38 +72,69 @@ def import_onnx(paths: Sequence[Path], shapes: Mapping[str, Shape]) -> ModuleOp:
             f"an ONNX model is one file, got {len(paths)}: {', '.join(p.name for p in paths)}",
         )
     source = read_source(paths[0])
-    return GraphImporter(source, shapes).run()
+    graph = source.model.graph
+    # Before IR version 4 every initializer was declared as an input too.
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [info for info in graph.input if info.name not in initializers]
+    if len({info.name for info in inputs}) < len(inputs):
+        source.fail(Code.NODE_INVALID, "two inputs of the graph have one name")
+    builder = ModuleBuilder(InputTypes(source, shapes).resolve(inputs))
+    results = GraphImporter(source, graph, builder, builder.inputs).run()
+    outputs = {name: value for name, value in results.items() if isinstance(value, SSAValue)}
+    if sequences := results.keys() - outputs.keys():
+        source.fail(
+            Code.MODEL_UNSUPPORTED, f"output '{min(sequences)}' is a sequence, not a tensor"
+        )
+    attributes = {
+        "ranvier.framework": "ONNX",
+        "ranvier.name": source.path.stem,
+        "ranvier.source_sha256": source.identity,
+    }
+    return builder.finish(outputs, attributes)
 
 
 class GraphImporter:
-    """One pass over a graph, with the values that it has defined so far."""
+    """One pass over a graph, with the values that it has defined so far.
 
-    def __init__(self, source: Source, shapes: Mapping[str, Shape]) -> None:
+    The graph of a branch or of a loop's body reads the values of the graph around it as well.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        graph: GraphProto,
+        builder: ModuleBuilder,
+        values: Mapping[str, Value],
+        around: GraphImporter | None = None,
+    ) -> None:
         self.source = source
-        self.graph: GraphProto = source.model.graph
-        self.initializers: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
-        if self.graph.sparse_initializer:
+        self.graph = graph
+        self.builder = builder
+        self.values: dict[str, Value] = dict(values)
+        self.around = around
+        self.initializers: dict[str, TensorProto] = {t.name: t for t in graph.initializer}
+        if graph.sparse_initializer:
             source.fail(Code.MODEL_UNSUPPORTED, "sparse initializers are not supported")
-        # Before IR version 4 every initializer was declared as an input too.
-        inputs = [info for info in self.graph.input if info.name not in self.initializers]
-        if len({info.name for info in inputs}) < len(inputs):
-            source.fail(Code.NODE_INVALID, "two inputs of the graph have one name")
-        self.builder = ModuleBuilder(InputTypes(source, shapes).resolve(inputs))
-        self.values: dict[str, SSAValue] = dict(self.builder.inputs)
 
-    def run(self) -> ModuleOp:
+    def run(self) -> dict[str, Value]:
+        """Import all nodes; the outputs of the graph by name."""
         for index, proto in enumerate(self.graph.node):
             self.import_node(proto, index)
         names = [info.name for info in self.graph.output]
         if len(set(names)) < len(names):
             self.source.fail(Code.NODE_INVALID, "two outputs of the graph have one name")
-        outputs = {name: self.output(name) for name in names}
-        attributes = {
-            "ranvier.framework": "ONNX",
-            "ranvier.name": self.source.path.stem,
-            "ranvier.source_sha256": self.source.identity,
-        }
-        return self.builder.finish(outputs, attributes)
+        return {name: self.output(name) for name in names}
+
+    def run_inner(self, graph: GraphProto, arguments: Sequence[Value] = ()) -> list[Value]:
+        """The results of a branch, or of a loop's body, on some values."""
+        names = [info.name for info in graph.input]
+        if len(names) != len(arguments):
+            self.source.fail(
+                Code.NODE_INVALID,
+                f"graph '{graph.name}' takes {len(names)} operands, got {len(arguments)}",
+            )
+        values = dict(zip(names, arguments, strict=True))
+        return list(GraphImporter(self.source, graph, self.builder, values, self).run().values())
 
     def import_node(self, proto: NodeProto, index: int) -> None:
         operands = [self.operand(proto, name) for name in proto.input]
@@ -113,8 +145,9 @@ class GraphImporter:
                 f"node '{label_of(proto)}' ({proto.op_type}) is of domain '{proto.domain}', "
                 "which the model does not import",
             )
-        node = Node(proto, index, opset, operands, self.builder, self.source.path)
-        results = self.results(node)
+        tensors = [None if isinstance(value, tuple) else value for value in operands]
+        node = Node(proto, index, opset, tensors, self.builder, self.source.path)
+        results = self.results(node, operands)
         node.name_results(results)
         for name, value in zip(proto.output, results, strict=False):
             if name in self.values or name in self.initializers:
@@ -122,11 +155,26 @@ class GraphImporter:
             if name:
                 self.values[name] = value
 
-    def results(self, node: Node) -> Sequence[SSAValue]:
+    def results(self, node: Node, operands: Sequence[Value | None]) -> Sequence[Value]:
         try:
+            if not node.domain and (handler := CONTROL.get(node.op_type)) is not None:
+                return self.controlled(node, handler, operands)
+            for name, value in zip(node.proto.input, operands, strict=True):
+                if isinstance(value, tuple):
+                    node.fail(Code.NODE_INVALID, f"operand '{name}' is a sequence, not a tensor")
             return self.defined(node)
         except NotInNn:
             return self.opaque(node)
+
+    def controlled(
+        self, node: Node, handler: ControlHandler, operands: Sequence[Value | None]
+    ) -> Sequence[Value]:
+        """The results of a node of control flow or of sequences."""
+        try:
+            check_form(node)
+            return handler(self, node, operands)
+        except VerifyException as error:
+            raise node.error(Code.NODE_INVALID, str(error)) from error
 
     def defined(self, node: Node) -> Sequence[SSAValue]:
         """The node in terms of `nn`. Raises NotInNn if that has no op for it."""
@@ -177,7 +225,7 @@ class GraphImporter:
         except VerifyException as error:
             raise node.error(Code.MODEL_UNSUPPORTED, f"nn has no such op, and {error}") from error
 
-    def operand(self, proto: NodeProto, name: str) -> SSAValue | None:
+    def operand(self, proto: NodeProto, name: str) -> Value | None:
         """The value of a name; initializers become constants where they are first used."""
         if not name:
             return None
@@ -195,16 +243,18 @@ class GraphImporter:
             )
         return value
 
-    def lookup(self, name: str) -> SSAValue | None:
+    def lookup(self, name: str) -> Value | None:
         if name not in self.values and (tensor := self.initializers.get(name)) is not None:
             try:
                 array = array_of(tensor, self.source.path.parent)
                 self.values[name] = self.builder.constant(array, name)
             except VerifyException as error:
                 self.source.fail(Code.FILE_INVALID, f"initializer '{name}': {error}")
-        return self.values.get(name)
+        if name in self.values or self.around is None:
+            return self.values.get(name)
+        return self.around.lookup(name)
 
-    def output(self, name: str) -> SSAValue:
+    def output(self, name: str) -> Value:
         if (value := self.lookup(name)) is None:
             self.source.fail(Code.NODE_INVALID, f"output '{name}' is not defined by any node")
         return value

@@ -201,9 +201,9 @@ class Node:
     def uses_output(self, position: int) -> bool:
         return position < len(self.outputs) and self.outputs[position] != ""
 
-    def name_results(self, results: Sequence[SSAValue]) -> None:
+    def name_results(self, results: Sequence[object]) -> None:
         for name, value in zip(self.outputs, results, strict=False):
-            if value.name_hint is None:
+            if isinstance(value, SSAValue) and value.name_hint is None:
                 hint(value, name)
 
     # -- Errors -------------------------------------------------------------------------------
