@@ -79,6 +79,15 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
             {"s": ROW[:4], "b": ROW[:4]},
             21,
         ),
+        *(
+            (
+                node("BatchNormalization", "x s b s s", training_mode=1),
+                {"x": x},
+                {"s": POSITIVE[0, 0, 0, :4], "b": ROW[:4]},
+                15,
+            )
+            for x in (X, X[:1])
+        ),
     ],
     "nn.lrn": [(node("LRN", "x", size=3, alpha=0.2), {"x": X[:, 1:3]}, {}, 17)],
     "nn.lp_normalize": [(node("LpNormalization", "x", axis=1, p=1), {"x": POSITIVE}, {}, 17)],

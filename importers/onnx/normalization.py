@@ -9,18 +9,22 @@ from xdsl.ir import SSAValue
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.importers.batch_norm import import_own_statistics
 from ranvier.importers.onnx.node import Node, NotInNn, onnx_op
 from ranvier.importers.semantics import normal_axis
 
 
 @onnx_op("BatchNormalization")
 def import_batch_norm(node: Node) -> SSAValue:
-    if node.attribute("training_mode", 0) or node.uses_output(1):
+    if node.uses_output(1):
         node.fail(Code.MODEL_UNSUPPORTED, "training mode is on; export the model for inference")
     mixed = len({element_of(operand) for operand in node.operands()}) > 1
     if mixed or node.attribute("spatial", 1) != 1 or node.rank() < 2:
         raise NotInNn
     epsilon = float(node.attribute("epsilon", 1e-5))
+    if node.attribute("training_mode", 0):  # and nothing asks for the statistics
+        x, scale, bias = (node.operand(position) for position in range(3))
+        return import_own_statistics(node.build, x, scale, bias, epsilon)
     return node.build(nn.BatchNormOp(*node.operands(), epsilon=epsilon))
 
 
