@@ -149,7 +149,7 @@ class MergeCasts(RewritePattern):
             if implicit or is_widening(element_of(origin), inner.to):
                 rewriter.replace(op, [], [origin])
         elif is_widening(element_of(origin), inner.to):
-            rewriter.replace(op, nn.CastOp(origin, op.to, implicit=implicit))
+            rewriter.replace(op, op.rebuilt(origin))
 
 
 def is_widening(narrow: Attribute, wide: Attribute) -> bool:
@@ -161,10 +161,11 @@ def is_widening(narrow: Attribute, wide: Attribute) -> bool:
 
 def merge_equal_casts(block: Block) -> None:
     """One cast per value, type and kind: the first one serves the later ones."""
-    first: dict[tuple[SSAValue, Attribute, bool], nn.CastOp] = {}
+    first: dict[tuple[object, ...], nn.CastOp] = {}
     for op in block.ops:
         if isinstance(op, nn.CastOp):
-            earlier = first.setdefault((op.operand, op.to, op.implicit is not None), op)
+            kind = (op.operand, op.to, op.implicit is not None, op.saturate is not None)
+            earlier = first.setdefault(kind, op)
             if earlier is not op:
                 op.result.replace_all_uses_with(earlier.result)
 

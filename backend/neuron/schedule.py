@@ -169,9 +169,7 @@ class _Scheduler:
             table = self.state.written if writes else self.state.read
             table.setdefault(cell, {})[stream] = counts
 
-    def _wanted(
-        self, stream: str, accesses: Sequence[tuple[Cell, bool]]
-    ) -> dict[str, set[Affine]]:
+    def _wanted(self, stream: str, accesses: Sequence[tuple[Cell, bool]]) -> dict[str, set[Affine]]:
         """What other streams have done to the cells that an instruction touches."""
         found: dict[str, dict[int, Counts]] = {}
         for cell, writes in accesses:

@@ -49,6 +49,10 @@ class LowerCast(PointwiseLowering[nn.CastOp]):
                 Code.OP_ELEMENT_TYPE,
                 f"i64 is held only at a program's edge, as i32; got {source} to {op.to} inside",
             )
+        if op.saturate is not None:
+            return Reason(
+                Code.OP_ATTRIBUTE, "stores round numbers beyond a type's range to infinity"
+            )
         return None
 
     def apply(self, op: nn.CastOp, e: Emitter, operands: Sequence[Operand], out: OnChip) -> None:
