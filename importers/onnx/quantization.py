@@ -27,7 +27,7 @@ def import_quantize(node: Node) -> SSAValue:
     if code := node.attribute("output_dtype", 0):
         element = element_of_code(code)
     x, offset = floats(node, node.operand(0)), parameters(node, 2)
-    return quantized(node, x, wide(node, nn.DivOp(x, required(scale))), offset, element)
+    return quantized(node, wide(node, nn.DivOp(x, required(scale))), offset, element)
 
 
 @onnx_op("DequantizeLinear")
@@ -73,6 +73,78 @@ def import_qlinear_conv(node: Node) -> SSAValue:
     return requantized(node, sums, scale, 6)
 
 
+# -- Of onnxruntime's domain, which its quantizer writes --------------------------------------
+
+MICROSOFT = "com.microsoft"
+
+
+@onnx_op("QLinearAdd", domain=MICROSOFT)
+def import_qlinear_add(node: Node) -> SSAValue:
+    total = wide(node, nn.AddOp(dequantized(node, 0), dequantized(node, 3)))
+    return at_scale(node, total, 6)
+
+
+@onnx_op("QLinearMul", domain=MICROSOFT)
+def import_qlinear_mul(node: Node) -> SSAValue:
+    product = wide(node, nn.MulOp(dequantized(node, 0), dequantized(node, 3)))
+    return at_scale(node, product, 6)
+
+
+@onnx_op("QLinearSigmoid", domain=MICROSOFT)
+def import_qlinear_sigmoid(node: Node) -> SSAValue:
+    return at_scale(node, wide(node, nn.SigmoidOp(dequantized(node, 0))), 3)
+
+
+@onnx_op("QLinearGlobalAveragePool", domain=MICROSOFT)
+def import_qlinear_global_average_pool(node: Node) -> SSAValue:
+    rank = node.rank()
+    axes = range(1, rank - 1) if node.attribute("channels_last", 0) else range(2, rank)
+    mean = nn.ReduceMeanOp(dequantized(node, 0), axes=list(axes), keepdims=True)
+    return at_scale(node, wide(node, mean), 3)
+
+
+@onnx_op("QLinearConcat", domain=MICROSOFT)
+def import_qlinear_concat(node: Node) -> SSAValue:
+    """The result's scale and zero point come first."""
+    parts = [dequantized(node, place) for place in range(2, len(node.inputs), 3)]
+    axis = normal_axis(node.attribute("axis", 0), len(node.shape(2)))
+    return at_scale(node, wide(node, nn.ConcatOp(*parts, axis=axis)), 0)
+
+
+@onnx_op("QGemm", domain=MICROSOFT)
+def import_qgemm(node: Node) -> SSAValue:
+    """The sums are of integers; without a scale of the result it is of floats."""
+    addend = node.optional(6)
+    sums = nn.GemmOp(
+        less(node, node.operand(0), node.optional(2)),
+        less(node, node.operand(3), node.optional(5)),
+        *([] if addend is None else [floats(node, addend)]),
+        alpha=1.0,
+        beta=1.0,
+        transpose_lhs=bool(node.attribute("transA", 0)),
+        transpose_rhs=bool(node.attribute("transB", 0)),
+    )
+    alpha = node.build_constant(np.array(node.attribute("alpha", 1.0), np.float32))
+    scale = wide(node, nn.MulOp(floats(node, node.operand(1)), floats(node, node.operand(4))))
+    total = wide(node, nn.MulOp(node.build(sums), wide(node, nn.MulOp(scale, alpha))))
+    return total if node.optional(7) is None else at_scale(node, total, 7)
+
+
+def dequantized(node: Node, position: int) -> SSAValue:
+    """Three operands as floats: integers, their scale and their zero point."""
+    centred = less(node, node.operand(position), node.optional(position + 2))
+    return wide(node, nn.MulOp(centred, floats(node, node.operand(position + 1))))
+
+
+def at_scale(node: Node, value: SSAValue, position: int) -> SSAValue:
+    """Floats as integers at the scale and zero point of two operands."""
+    scaled = wide(node, nn.DivOp(value, floats(node, node.operand(position))))
+    zero = node.optional(position + 1)
+    offset = None if zero is None else floats(node, zero)
+    element = ui8 if zero is None else element_of(zero)
+    return quantized(node, scaled, offset, element)
+
+
 # -- Parts ------------------------------------------------------------------------------------
 
 
@@ -103,15 +175,11 @@ def requantized(node: Node, sums: SSAValue, scale: SSAValue, position: int) -> S
     """Sums of products at a scale, at the scale and zero point that two operands give."""
     result, zero = floats(node, node.operand(position)), node.operand(position + 1)
     ratio = wide(node, nn.DivOp(scale, result))
-    return quantized(
-        node, sums, wide(node, nn.MulOp(sums, ratio)), floats(node, zero), element_of(zero)
-    )
+    return quantized(node, wide(node, nn.MulOp(sums, ratio)), floats(node, zero), element_of(zero))
 
 
-def quantized(
-    node: Node, x: SSAValue, scaled: SSAValue, zero: SSAValue | None, element: Attribute
-) -> SSAValue:
-    """`round(scaled) + zero`, bounded by the integers of an element type, in the shape of `x`."""
+def quantized(node: Node, scaled: SSAValue, zero: SSAValue | None, element: Attribute) -> SSAValue:
+    """`round(scaled) + zero`, bounded by the integers of an element type."""
     if (dtype := dtype_of(element)).kind not in "iu":
         raise NotInNn
     whole = wide(node, nn.RoundOp(scaled))
