@@ -168,15 +168,16 @@ def agree(result: Array, expected: Array) -> None:
     assert (steps > 1e-6).sum() <= max(1, 0.02 * steps.size)
 
 
-def test_narrow_products_of_integers_are_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["MatMulInteger, quantised as it runs", "QLinearConv"])
+def test_narrow_products_of_integers_are_exact(name: str, tmp_path: Path) -> None:
     """Integers of 8 bits less a zero point are numbers of bf16."""
-    proto, x = described("MatMulInteger, quantised as it runs")
-    expected: Any
-    (expected,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
+    proto, x = described(name)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    program = ranvier.compile(tmp_path / "model.onnx", fallback="error")
-    result = program.run({"x": x})["y"]
-    np.testing.assert_array_equal(result, expected)
+    results: list[Array] = []
+    for fast_math in ("all", "none"):
+        program = ranvier.compile(tmp_path / "model.onnx", fast_math=(fast_math,), fallback="error")
+        results.append(program.run({"x": x})["y"])
+    np.testing.assert_array_equal(*results)
 
 
 def test_scales_per_block_stay_onnx_nodes(tmp_path: Path) -> None:
