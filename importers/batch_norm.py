@@ -28,3 +28,13 @@ def import_own_statistics(
     normal = build(nn.GroupNormOp(one, scale, bias, groups=channels, epsilon=epsilon))
     back = build(nn.ReshapeOp(normal, shape=shape_of(swapped)))
     return build(nn.TransposeOp(back, permutation=swap))
+
+
+def moments(build: Build, x: SSAValue) -> tuple[SSAValue, SSAValue]:
+    """Mean and variance of each channel."""
+    axes = [axis for axis in range(len(shape_of(x))) if axis != 1]
+    mean = build(nn.ReduceMeanOp(x, axes=axes, keepdims=True))
+    centred = build(nn.SubOp(x, mean))
+    square = build(nn.MulOp(centred, centred))
+    flat = build(nn.ReshapeOp(mean, shape=shape_of(x)[1:2]))
+    return flat, build(nn.ReduceMeanOp(square, axes=axes, keepdims=False))

@@ -260,6 +260,14 @@ def test_a_definition_that_is_not_all_nn_leaves_no_trace(tmp_path: Path) -> None
     assert ops_of(imported(model([proto], {"x": X}), tmp_path)) == ["nn.opaque"]
 
 
+def test_batch_norm_in_training_mode_gives_running_statistics(tmp_path: Path) -> None:
+    proto = node("BatchNormalization", "x s b m v", "y mean var", training_mode=1, momentum=0.7)
+    names = dict(zip("sbmv", (POSITIVE[0, 0, 0, :4], *X[0, :3, 0, :4]), strict=True))
+    outputs = ["y", "mean", "var"]
+    graph = model([proto], {"x": X}, constants=names, opset=15, outputs=outputs)
+    assert "nn.opaque" not in check(graph, {"x": X}, tmp_path)
+
+
 def test_operands_of_old_opsets_broadcast_by_attribute(tmp_path: Path) -> None:
     proto = node("Add", "x b", broadcast=1, axis=1)
     graph = model([proto], {"x": X}, opset=6, constants={"b": ROW[:4]})
