@@ -24,7 +24,7 @@ def factor(call: Call, name: str, neutral: float, shape: tuple[int, ...]) -> SSA
 
 
 @torch_op("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
-@torch_op("_batch_norm_no_update")
+@torch_op("_batch_norm_no_update", "_native_batch_norm_legit")
 def import_batch_norm(call: Call) -> list[SSAValue | None]:
     if call.get("training", False) and call.has("running_mean"):
         # PyTorch does not declare it, and what it makes of the op in an export does.

@@ -173,6 +173,11 @@ def test_batch_norm_without_statistics_takes_those_of_its_operand(batch: int) ->
     imported = traced(function, [x])
     assert "nn.opaque" not in ops_of(imported.module)
     np.testing.assert_allclose(run(imported, [x])[0], function(x).numpy(), rtol=1e-5, atol=1e-6)
+    # What decompositions make of it.
+    bias, legit = torch.ones(3), torch.ops.aten._native_batch_norm_legit.no_stats
+    imported = traced(lambda x: legit(x, scale, bias, True, 0.1, 1e-5)[0], [x])
+    assert "nn.opaque" not in ops_of(imported.module)
+    np.testing.assert_allclose(run(imported, [x])[0], function(x).numpy() + 1, rtol=1e-5, atol=1e-6)
 
 
 # -- Types ------------------------------------------------------------------------------------
