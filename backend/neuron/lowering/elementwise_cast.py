@@ -51,7 +51,8 @@ class LowerCast(PointwiseLowering[nn.CastOp]):
             )
         if op.saturate is not None:
             return Reason(
-                Code.OP_ATTRIBUTE, "stores round numbers beyond a type's range to infinity"
+                Code.OP_ATTRIBUTE,
+                f"stores round what is beyond the numbers of {op.to} to infinity, got saturate",
             )
         return None
 
