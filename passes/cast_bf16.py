@@ -6,7 +6,8 @@ After:  the same product on implicit `nn.cast`s of `%a` and `%b` to bf16, still 
 
 Reads only `HasPrecision`; it names no op. Only f32 values are cast, so bf16 and f16 models stay as
 they are, and the signature keeps its types. Constants are cast where they are read, which
-`fold-constants` folds. `segment` unwinds the casts around ops that stay on the host.
+`fold-constants` folds; their finite numbers stay finite, as masks hold the smallest f32, and 0
+times infinity is NaN. `segment` unwinds the casts around ops that stay on the host.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, bf16, f16, f32
-from xdsl.ir import Attribute, Block, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from ranvier.dialects import graph, nn
@@ -81,12 +82,13 @@ class Caster:
         self._policies = policies
         self._keep = keep
         self._twins: dict[SSAValue, SSAValue] = {}
+        self._constants: set[Operation] = set()
 
     def run(self, block: Block) -> None:
-        constants = constant_ops(block.ops)
+        self._constants = constant_ops(block.ops)
         for op in list(block.ops):
             policy = op.get_trait(HasPrecision)
-            if policy is None or not isinstance(op, TensorOp) or op in constants:
+            if policy is None or not isinstance(op, TensorOp) or op in self._constants:
                 continue
             if policy.precision not in self._policies:
                 continue
@@ -144,7 +146,8 @@ class Caster:
         if element_of(value) != f32:
             return value
         if value not in self._twins:
-            narrow = nn.CastOp(value, self._narrow, implicit=True)
+            saturate = value.owner in self._constants
+            narrow = nn.CastOp(value, self._narrow, implicit=True, saturate=saturate)
             self._twins[value] = self._insert_before(op, narrow).result
         return self._twins[value]
 

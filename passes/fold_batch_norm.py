@@ -19,6 +19,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from ranvier.dialects import nn
+from ranvier.dialects.interfaces import WIDE
 from ranvier.dialects.nn.types import element_of, is_float, shape_of, size_of, type_of
 from ranvier.passes.analysis.dataflow import constant_ops, tensor_blocks
 from ranvier.passes.legalize.decomposition import Emitter
@@ -111,10 +112,15 @@ class FoldBatchNormIntoConv(ConvFolding):
 
 
 class FoldScaleIntoConv(ConvFolding):
-    """`(conv(x, w) + b) * k -> conv(x, w * k) + b * k` for one factor per output channel"""
+    """`(conv(x, w) + b) * k -> conv(x, w * k) + b * k` for one factor per output channel
+
+    A product that stays in f32 is kept: weights become narrow, and those of integers are exact.
+    """
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.MulOp, rewriter: PatternRewriter, /) -> None:
+        if WIDE in op.attributes:
+            return
         for value, constant in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
             conv = self.foldable_conv(value)
             if conv is None or not self.is_per_channel(constant, conv):

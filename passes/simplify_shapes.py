@@ -20,7 +20,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from ranvier.dialects import nn
 from ranvier.dialects.interfaces import ints
 from ranvier.dialects.nn.shape import MovementOp
-from ranvier.dialects.nn.types import dtype_of, element_of, is_float, shape_of
+from ranvier.dialects.nn.types import dtype_of, element_of, is_float, shape_of, size_of
 from ranvier.passes.analysis.dataflow import remove_dead_ops, tensor_blocks
 from ranvier.passes.rewriting.patterns import apply_patterns
 
@@ -39,6 +39,7 @@ def simplify_shapes(module: ModuleOp) -> None:
     """Simplify to a fixed point, merge equal casts and transposes, and remove dead ops."""
     patterns: list[RewritePattern] = [
         RemoveIdentity(),
+        RemoveEmptyParts(),
         RemoveConcatOfOne(),
         MergeReshapes(),
         TransposeToReshape(),
@@ -77,6 +78,16 @@ def _moves_nothing(op: MovementOp) -> bool:
             return not any(ints(op.low)) and not any(ints(op.high))
         case _:
             return False
+
+
+class RemoveEmptyParts(RewritePattern):
+    """`concat(x, y) -> concat(x)` if `y` has no elements, but `x` has"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.ConcatOp, rewriter: PatternRewriter, /) -> None:
+        full = [part for part in op.parts if size_of(part)]
+        if full and len(full) < len(op.parts):
+            rewriter.replace(op, op.rebuilt(*full))
 
 
 class RemoveConcatOfOne(RewritePattern):
@@ -138,7 +149,7 @@ class MergeCasts(RewritePattern):
             if implicit or is_widening(element_of(origin), inner.to):
                 rewriter.replace(op, [], [origin])
         elif is_widening(element_of(origin), inner.to):
-            rewriter.replace(op, nn.CastOp(origin, op.to, implicit=implicit))
+            rewriter.replace(op, op.rebuilt(origin))
 
 
 def is_widening(narrow: Attribute, wide: Attribute) -> bool:
@@ -150,10 +161,11 @@ def is_widening(narrow: Attribute, wide: Attribute) -> bool:
 
 def merge_equal_casts(block: Block) -> None:
     """One cast per value, type and kind: the first one serves the later ones."""
-    first: dict[tuple[SSAValue, Attribute, bool], nn.CastOp] = {}
+    first: dict[tuple[object, ...], nn.CastOp] = {}
     for op in block.ops:
         if isinstance(op, nn.CastOp):
-            earlier = first.setdefault((op.operand, op.to, op.implicit is not None), op)
+            kind = (op.operand, op.to, op.implicit is not None, op.saturate is not None)
+            earlier = first.setdefault(kind, op)
             if earlier is not op:
                 op.result.replace_all_uses_with(earlier.result)
 

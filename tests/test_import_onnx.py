@@ -21,7 +21,15 @@ from onnx_models import (
     symbolic,
 )
 from xdsl.context import Context
-from xdsl.dialects.builtin import Builtin, FileLineColLoc, IntAttr, NameLoc, StringAttr
+from xdsl.dialects.builtin import (
+    Builtin,
+    DenseArrayBase,
+    FileLineColLoc,
+    IntAttr,
+    NameLoc,
+    StringAttr,
+    i64,
+)
 from xdsl.dialects.func import Func
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -219,18 +227,28 @@ def test_initializers_of_each_element_type(dtype: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_ops_stay_onnx_nodes(tmp_path: Path) -> None:
-    """Operands and results that they leave out keep their places."""
-    values = {"x": X[0, 0, :3, :3], "s": X[0, :, :, :3], "n": np.full(6, 4, np.int32)}
-    gates = np.linspace(-1, 1, 60, dtype=np.float32).reshape(1, 20, 3)
-    constants = {"w": gates, "r": np.concatenate([gates, gates[..., :2]], -1), "p": gates[..., 0]}
-    constants["p"] = constants["p"][:, :15]
+    """Operands that they leave out keep their places."""
+    values = {"x": X[0, 0, :3, :3], "s": X[:, 0, :2].reshape(1, -1, 1)}
     nodes = [
+        node("STFT", "s step _ length", "spectrum"),
         node("Det", "x", "d"),
-        node("LSTM", "s w r _ n _ _ p", "_ state", hidden_size=5),
         node("Relu", "d"),
     ]
-    proto = model(nodes, values, constants=constants, outputs=["y", "state"])
+    constants = {"step": np.array(2), "length": np.array(4)}
+    proto = model(nodes, values, constants=constants, outputs=["y", "spectrum"])
     assert check(proto, values, tmp_path).count("nn.opaque") == 2
+
+
+def test_results_that_a_node_leaves_out_keep_their_places(tmp_path: Path) -> None:
+    last = node("Scramble", "x", "_ y")
+    last.domain = "somebody"
+    proto = model([last], {"x": X[0]})
+    proto.opset_import.append(helper.make_opsetid("somebody", 1))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.INT32, [7]))
+    (op,) = (op for op in imported(proto, tmp_path).walk() if isinstance(op, nn.OpaqueOp))
+    assert op.settings is not None
+    assert [str(type) for type in op.result_types] == ["tensor<7xi32>"]
+    assert op.settings.data["ranvier.results"] == DenseArrayBase.from_list(i64, [1])
 
 
 def test_names_types_and_places_survive_text(tmp_path: Path) -> None:

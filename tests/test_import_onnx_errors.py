@@ -65,7 +65,7 @@ GRAPH_ERRORS: dict[str, tuple[list[NodeProto], Code]] = {
         Code.NODE_INVALID,
     ),
     "training mode": (
-        [node("BatchNormalization", "x x x x x", training_mode=1)],
+        [node("BatchNormalization", "x x x x x", "y mean var")],
         Code.MODEL_UNSUPPORTED,
     ),
     "is of domain 'com.acme'": ([node("Warp", "x", domain="com.acme")], Code.MODEL_UNSUPPORTED),

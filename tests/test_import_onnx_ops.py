@@ -79,6 +79,15 @@ ONE_OP: dict[str, list[tuple[NodeProto, dict[str, Array], dict[str, Any], int]]]
             {"s": ROW[:4], "b": ROW[:4]},
             21,
         ),
+        *(
+            (
+                node("BatchNormalization", "x s b s s", training_mode=1),
+                {"x": x},
+                {"s": POSITIVE[0, 0, 0, :4], "b": ROW[:4]},
+                15,
+            )
+            for x in (X, X[:1])
+        ),
     ],
     "nn.lrn": [(node("LRN", "x", size=3, alpha=0.2), {"x": X[:, 1:3]}, {}, 17)],
     "nn.lp_normalize": [(node("LpNormalization", "x", axis=1, p=1), {"x": POSITIVE}, {}, 17)],
@@ -249,6 +258,14 @@ def test_what_nn_lacks_is_imported_by_its_definition(name: str, tmp_path: Path) 
 def test_a_definition_that_is_not_all_nn_leaves_no_trace(tmp_path: Path) -> None:
     proto = node("Bernoulli", "x", seed=1.0)
     assert ops_of(imported(model([proto], {"x": X}), tmp_path)) == ["nn.opaque"]
+
+
+def test_batch_norm_in_training_mode_gives_running_statistics(tmp_path: Path) -> None:
+    proto = node("BatchNormalization", "x s b m v", "y mean var", training_mode=1, momentum=0.7)
+    names = dict(zip("sbmv", (POSITIVE[0, 0, 0, :4], *X[0, :3, 0, :4]), strict=True))
+    outputs = ["y", "mean", "var"]
+    graph = model([proto], {"x": X}, constants=names, opset=15, outputs=outputs)
+    assert "nn.opaque" not in check(graph, {"x": X}, tmp_path)
 
 
 def test_operands_of_old_opsets_broadcast_by_attribute(tmp_path: Path) -> None:

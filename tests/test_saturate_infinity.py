@@ -71,6 +71,28 @@ def test_a_row_that_a_mask_hides_is_uniform(tmp_path: Path) -> None:
     np.testing.assert_allclose(program.run({"x": x})["y"], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("fast_math", ["none", "all", "fp32-cast-all-fp16"])
+def test_finite_masks_need_no_option(fast_math: str, tmp_path: Path) -> None:
+    """The smallest f32 is -inf in bf16 and f16, of which 0 times is NaN."""
+    nodes = [
+        helper.make_node("Sub", ["one", "m"], ["off"]),
+        helper.make_node("Mul", ["off", "smallest"], ["mask"]),
+        helper.make_node("Add", ["x", "mask"], ["s"]),
+        helper.make_node("Softmax", ["s"], ["y"], axis=1),
+    ]
+    inputs = {
+        "x": np.array([[1, 2, -1], [0.5, 0, 0]], np.float32),
+        "m": np.array([[1, 0, 1], [0, 0, 0]], np.float32),
+    }
+    constants = {"one": np.float32(1), "smallest": np.finfo(np.float32).min}
+    path = tmp_path / "masked.onnx"
+    save_model(model_of(nodes, inputs, constants), path)
+    result = ranvier.compile(path, fast_math=(fast_math,)).run(inputs)["y"]
+    gate = 1 / (1 + np.exp(-2))
+    # bf16 holds these operands exactly, and results to 2^-9.
+    np.testing.assert_allclose(result, [[gate, 0, 1 - gate], [1 / 3] * 3], atol=2**-9)
+
+
 @pytest.mark.parametrize("fast_math", [("none",), ("all",)])
 def test_an_eviction_saturates(fast_math: tuple[str, ...], tmp_path: Path) -> None:
     """A sum of products beyond f32, which both modes accumulate and return in f32."""

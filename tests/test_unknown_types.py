@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import W, X, model_of, ranvier
-from onnx import helper, save_model
+from onnx import TensorProto, helper, save_model
 from test_import_mxnet import files
 from test_import_tensorflow import Graph
 from xdsl.context import Context
@@ -243,3 +243,33 @@ def test_opt_runs_the_passes_on_unknown_types(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "nc.matmul" in done.stdout
         assert 'nn.opaque "ONNX" "my.ops.Fancy"' in done.stdout
+
+
+def test_a_loop_that_the_model_does_not_fix_is_a_row(tmp_path: Path) -> None:
+    """Its body reads `w` first, and is forgotten; what reads `w` after it has `w` again."""
+    make, value = helper.make_node, helper.make_tensor_value_info
+    f, i64, boolean = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    body = helper.make_graph(
+        [
+            make("MatMul", ["s", "w"], ["t"]),
+            make("ReduceMax", ["t"], ["most"], keepdims=0),
+            make("Cast", ["most"], ["going"], to=boolean),
+        ],
+        "body",
+        [value("i", i64, []), value("c", boolean, []), value("s", f, [4, 8])],
+        [value("going", boolean, []), value("t", f, [4, 8])],
+    )
+    nodes = [
+        make("Loop", ["three", "", "x"], ["a"], name="loop", body=body),
+        make("Relu", ["a"], ["b"], name="behind"),
+        make("MatMul", ["x", "w"], ["c"], name="beside"),
+        make("Add", ["b", "c"], ["y"], name="sum"),
+    ]
+    constants = {"w": np.eye(8, dtype=np.float32), "three": np.array(3)}
+    save_model(model_of(nodes, {"x": X}, constants), tmp_path / "m.onnx")
+    module = import_model([tmp_path / "m.onnx"], untyped=True)
+    module.verify()
+    rows = {row.name: row for row in explain_module(module, Options()).ops}
+    assert {name for name, row in rows.items() if row.placement == "neuron"} == {"beside"}
+    assert rows["loop"].reason == "how often the loop runs depends on an input"
+    assert rows["sum"].reason == "it reads what 'loop' (Loop) gives, whose type is not known"

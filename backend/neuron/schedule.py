@@ -159,21 +159,29 @@ class _Scheduler:
 
     def _instruction(self, op: InstructionOp, *, emit: bool) -> None:
         stream = op.stream()
-        wanted: dict[str, set[Affine]] = {}
         accesses = self.cells.of_instruction(op, self.trips)
+        if emit:
+            self._wait(op, stream, self._wanted(stream, accesses))
+        count = self.counts.get(stream, Affine(0)) + 1
+        self.counts[stream] = count
+        counts = (count,)  # one object for all cells, so that it is rewritten once
+        for cell, writes in accesses:
+            table = self.state.written if writes else self.state.read
+            table.setdefault(cell, {})[stream] = counts
+
+    def _wanted(self, stream: str, accesses: Sequence[tuple[Cell, bool]]) -> dict[str, set[Affine]]:
+        """What other streams have done to the cells that an instruction touches."""
+        found: dict[str, dict[int, Counts]] = {}
         for cell, writes in accesses:
             tables = self.state.tables() if writes else (self.state.written,)
             for table in tables:
                 for producer, counts in table.get(cell, {}).items():
                     if producer != stream:
-                        wanted.setdefault(producer, set()).update(counts)
-        if emit:
-            self._wait(op, stream, wanted)
-        count = self.counts.get(stream, Affine(0)) + 1
-        self.counts[stream] = count
-        for cell, writes in accesses:
-            table = self.state.written if writes else self.state.read
-            table.setdefault(cell, {})[stream] = (count,)
+                        found.setdefault(producer, {})[id(counts)] = counts
+        return {
+            producer: {count for counts in groups.values() for count in counts}
+            for producer, groups in found.items()
+        }
 
     def _wait(self, op: InstructionOp, stream: str, wanted: dict[str, set[Affine]]) -> None:
         waits: list[Wait] = []
@@ -298,11 +306,18 @@ class _Change:
 
 
 def mapped(state: State, change: _Change) -> State:
-    """A state with every count changed."""
+    """A state with every count changed; cells that share counts share them afterwards."""
+    known: dict[int, Counts] = {}
+
+    def changed(counts: Counts) -> Counts:
+        if (found := known.get(id(counts))) is None:
+            found = known[id(counts)] = tuple(map(change, counts))
+        return found
+
     return State(
         *(
             {
-                cell: {stream: tuple(map(change, counts)) for stream, counts in entry.items()}
+                cell: {stream: changed(counts) for stream, counts in entry.items()}
                 for cell, entry in table.items()
             }
             for table in state.tables()
@@ -311,10 +326,15 @@ def mapped(state: State, change: _Change) -> State:
 
 
 def merged(before: State, carried: State) -> State:
-    """Both what stood before a loop and what its previous turn left."""
+    """Both what stood before a loop and what its previous turn left, in place of the former."""
+    known: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
     for table, other in zip(before.tables(), carried.tables(), strict=True):
         for cell, entry in other.items():
             mine = table.setdefault(cell, {})
             for stream, counts in entry.items():
-                mine[stream] = tuple(dict.fromkeys((*mine.get(stream, ()), *counts)))
+                old = mine.get(stream, ())
+                if (found := known.get((id(old), id(counts)))) is None:
+                    both = tuple(dict.fromkeys((*old, *counts)))
+                    found = known[id(old), id(counts)] = (old, counts, both)
+                mine[stream] = found[2]
     return before

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from ml_dtypes import finfo
 from xdsl.dialects.builtin import UnitAttr, i1
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
@@ -98,7 +99,8 @@ class CastOp(PointwiseOp):
     A float beyond the range of an integer type is its nearest bound, and NaN is 0. Integers of
     other sizes keep their low bits.
 
-    `implicit` marks casts that `cast-bf16` inserted; the others are the model's own.
+    `implicit` marks casts that `cast-bf16` inserted; the others are the model's own. With
+    `saturate` a finite float stays finite: the largest one, if it is beyond the result's type.
     """
 
     name = "nn.cast"
@@ -106,17 +108,32 @@ class CastOp(PointwiseOp):
     result = result_def()
     to = prop_def(Attribute)
     implicit = opt_prop_def(UnitAttr)
+    saturate = opt_prop_def(UnitAttr)
 
     traits = traits_def(Pure())
 
-    def __init__(self, operand: SSAValue, to: Attribute, *, implicit: bool = False) -> None:
-        super().__init__(operand, to=to, implicit=UnitAttr() if implicit else None)
+    def __init__(
+        self, operand: SSAValue, to: Attribute, *, implicit: bool = False, saturate: bool = False
+    ) -> None:
+        super().__init__(
+            operand,
+            to=to,
+            implicit=UnitAttr() if implicit else None,
+            saturate=UnitAttr() if saturate else None,
+        )
 
     def rebuilt(self, *operands: SSAValue, result_types: Sequence[Tensor] | None = None) -> CastOp:
-        return CastOp(operands[0], self.to, implicit=self.implicit is not None)
+        return CastOp(
+            operands[0],
+            self.to,
+            implicit=self.implicit is not None,
+            saturate=self.saturate is not None,
+        )
 
     def infer(self) -> Sequence[Tensor]:
         dtype_of(self.to)
+        if self.saturate is not None and not is_float(self.to):
+            raise VerifyException(f"saturate is of casts to floats, got {self.to}")
         return (tensor(shape_of(self.operand), self.to),)
 
     def work(self) -> Work:
@@ -126,6 +143,10 @@ class CastOp(PointwiseOp):
         x, dtype = operands[0], dtype_of(self.to)
         if dtype.kind in "iu" and not np.issubdtype(x.dtype, np.integer) and x.dtype != np.bool_:
             return saturated(x, dtype)
+        if self.saturate is not None:
+            largest = x.dtype.type(finfo(dtype).max)
+            if (beyond := np.isfinite(x) & (np.abs(x) > largest)).any():
+                x = np.where(beyond, np.copysign(largest, x), x)
         with np.errstate(invalid="ignore", over="ignore"):
             return x.astype(dtype)
 

@@ -2,13 +2,13 @@
 
 One pass over the graph in its order, which ONNX requires to be topological. Each node goes to the
 handler that its family enters for its op type and opset; what `nn` has no op for is imported by
-the definition that ONNX gives of it, and becomes `nn.opaque` if there is none. Types are inferred
-by the `nn` ops themselves.
+the definition that ONNX gives of it, and becomes `nn.opaque` if there is none. Control flow and
+sequences are resolved in between. Types are inferred by the `nn` ops themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
@@ -27,11 +27,13 @@ from ranvier.importers.onnx import (
     indexing,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resize,
     shape,
 )
+from ranvier.importers.onnx.control import CONTROL, ControlHandler, Value
 from ranvier.importers.onnx.function import function_of
 from ranvier.importers.onnx.model import InputTypes, Source, read_source
 from ranvier.importers.onnx.node import (
@@ -54,6 +56,7 @@ FAMILIES = (
     indexing,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resize,
@@ -73,41 +76,74 @@ def import_onnx(
             f"an ONNX model is one file, got {len(paths)}: {', '.join(p.name for p in paths)}",
         )
     source = read_source(paths[0])
-    return GraphImporter(source, shapes, untyped=untyped).run()
+    graph = source.model.graph
+    # Before IR version 4 every initializer was declared as an input too.
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [info for info in graph.input if info.name not in initializers]
+    if len({info.name for info in inputs}) < len(inputs):
+        source.fail(Code.NODE_INVALID, "two inputs of the graph have one name")
+    builder = ModuleBuilder(InputTypes(source, shapes).resolve(inputs))
+    results = GraphImporter(source, graph, builder, builder.inputs, untyped=untyped).run()
+    outputs = {name: value for name, value in results.items() if isinstance(value, SSAValue)}
+    if sequences := results.keys() - outputs.keys():
+        source.fail(
+            Code.MODEL_UNSUPPORTED, f"output '{min(sequences)}' is a sequence, not a tensor"
+        )
+    attributes = {
+        "ranvier.framework": "ONNX",
+        "ranvier.name": source.path.stem,
+        "ranvier.source_sha256": source.identity,
+    }
+    return builder.finish(outputs, attributes)
 
 
 class GraphImporter:
-    """One pass over a graph, with the values that it has defined so far."""
+    """One pass over a graph, with the values that it has defined so far.
+
+    The graph of a branch or of a loop's body reads the values of the graph around it as well.
+    With `untyped`, nodes whose results nobody knows the types of stay as opaque ops of unknown
+    types.
+    """
 
     def __init__(
-        self, source: Source, shapes: Mapping[str, Shape], *, untyped: bool = False
+        self,
+        source: Source,
+        graph: GraphProto,
+        builder: ModuleBuilder,
+        values: Mapping[str, Value],
+        around: GraphImporter | None = None,
+        *,
+        untyped: bool = False,
     ) -> None:
         self.source = source
+        self.graph = graph
+        self.builder = builder
+        self.values: dict[str, Value] = dict(values)
+        self.around = around
         self.untyped = untyped
-        self.graph: GraphProto = source.model.graph
-        self.initializers: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
-        if self.graph.sparse_initializer:
+        self.initializers: dict[str, TensorProto] = {t.name: t for t in graph.initializer}
+        if graph.sparse_initializer:
             source.fail(Code.MODEL_UNSUPPORTED, "sparse initializers are not supported")
-        # Before IR version 4 every initializer was declared as an input too.
-        inputs = [info for info in self.graph.input if info.name not in self.initializers]
-        if len({info.name for info in inputs}) < len(inputs):
-            source.fail(Code.NODE_INVALID, "two inputs of the graph have one name")
-        self.builder = ModuleBuilder(InputTypes(source, shapes).resolve(inputs))
-        self.values: dict[str, SSAValue] = dict(self.builder.inputs)
 
-    def run(self) -> ModuleOp:
+    def run(self) -> dict[str, Value]:
+        """Import all nodes; the outputs of the graph by name."""
         for index, proto in enumerate(self.graph.node):
             self.import_node(proto, index)
         names = [info.name for info in self.graph.output]
         if len(set(names)) < len(names):
             self.source.fail(Code.NODE_INVALID, "two outputs of the graph have one name")
-        outputs = {name: self.output(name) for name in names}
-        attributes = {
-            "ranvier.framework": "ONNX",
-            "ranvier.name": self.source.path.stem,
-            "ranvier.source_sha256": self.source.identity,
-        }
-        return self.builder.finish(outputs, attributes)
+        return {name: self.output(name) for name in names}
+
+    def run_inner(self, graph: GraphProto, arguments: Sequence[Value] = ()) -> list[Value]:
+        """The results of a branch, or of a loop's body, on some values."""
+        names = [info.name for info in graph.input]
+        if len(names) != len(arguments):
+            self.source.fail(
+                Code.NODE_INVALID,
+                f"graph '{graph.name}' takes {len(names)} operands, got {len(arguments)}",
+            )
+        values = dict(zip(names, arguments, strict=True))
+        return list(GraphImporter(self.source, graph, self.builder, values, self).run().values())
 
     def import_node(self, proto: NodeProto, index: int) -> None:
         operands = [self.operand(proto, name) for name in proto.input]
@@ -118,8 +154,9 @@ class GraphImporter:
                 f"node '{label_of(proto)}' ({proto.op_type}) is of domain '{proto.domain}', "
                 "which the model does not import",
             )
-        node = Node(proto, index, opset, operands, self.builder, self.source.path)
-        results = self.results(node)
+        tensors = [None if isinstance(value, tuple) else value for value in operands]
+        node = Node(proto, index, opset, tensors, self.builder, self.source.path)
+        results = self.results(node, operands)
         node.name_results(results)
         for name, value in zip(proto.output, results, strict=False):
             if name in self.values or name in self.initializers:
@@ -127,27 +164,57 @@ class GraphImporter:
             if name:
                 self.values[name] = value
 
-    def results(self, node: Node) -> Sequence[SSAValue]:
+    def results(self, node: Node, operands: Sequence[Value | None]) -> Sequence[Value]:
         mark = self.builder.mark()
         try:
-            if self.builder.is_blocked(node.inputs):
-                return self.blocked(node)
-            try:
-                return self.defined(node)
-            except NotInNn:
-                return self.opaque(node)
+            if self.builder.is_blocked(members(operands)):
+                return self.blocked(node, operands)
+            return self.typed(node, operands)
         except ModelImportError as error:
             code = reason_code(error) if self.untyped else None
             if code is None:
                 raise
             self.builder.roll_back(mark)
+            self.forget()
             return import_untyped(node, Reason(code, node.reason(error)))
 
-    def blocked(self, node: Node) -> Sequence[SSAValue]:
+    def blocked(self, node: Node, operands: Sequence[Value | None]) -> Sequence[Value]:
         """The results of a node that reads what has no known type: what it reads, or unknown."""
-        if node.op_type == "Identity" and node.inputs[0] is not None:
-            return [node.inputs[0]]
+        if self.around is not None:  # the node that the body belongs to is left as a whole
+            node.fail(Code.SHAPE_UNKNOWN, "it reads a value whose type is not known")
+        if node.op_type == "Identity" and operands[0] is not None:
+            return [operands[0]]
         return import_untyped(node, Reason(Code.OP_OPAQUE, ""))
+
+    def forget(self) -> None:
+        """Drop the values that were rolled back: initializers that a body has read first."""
+        block = self.builder.block
+        self.values = {
+            name: value
+            for name, value in self.values.items()
+            if all(v.owner is block or v.owner.parent is block for v in members([value]))
+        }
+
+    def typed(self, node: Node, operands: Sequence[Value | None]) -> Sequence[Value]:
+        try:
+            if not node.domain and (handler := CONTROL.get(node.op_type)) is not None:
+                return self.controlled(node, handler, operands)
+            for name, value in zip(node.proto.input, operands, strict=True):
+                if isinstance(value, tuple):
+                    node.fail(Code.NODE_INVALID, f"operand '{name}' is a sequence, not a tensor")
+            return self.defined(node)
+        except NotInNn:
+            return self.opaque(node)
+
+    def controlled(
+        self, node: Node, handler: ControlHandler, operands: Sequence[Value | None]
+    ) -> Sequence[Value]:
+        """The results of a node of control flow or of sequences."""
+        try:
+            check_form(node)
+            return handler(self, node, operands)
+        except VerifyException as error:
+            raise node.error(Code.NODE_INVALID, str(error)) from error
 
     def defined(self, node: Node) -> Sequence[SSAValue]:
         """The node in terms of `nn`. Raises NotInNn if that has no op for it."""
@@ -200,7 +267,7 @@ class GraphImporter:
                 Code.MODEL_UNSUPPORTED, f"nn has no {node.op_type}, and {error}"
             ) from error
 
-    def operand(self, proto: NodeProto, name: str) -> SSAValue | None:
+    def operand(self, proto: NodeProto, name: str) -> Value | None:
         """The value of a name; initializers become constants where they are first used."""
         if not name:
             return None
@@ -218,16 +285,27 @@ class GraphImporter:
             )
         return value
 
-    def lookup(self, name: str) -> SSAValue | None:
+    def lookup(self, name: str) -> Value | None:
         if name not in self.values and (tensor := self.initializers.get(name)) is not None:
             try:
                 array = array_of(tensor, self.source.path.parent)
                 self.values[name] = self.builder.constant(array, name)
             except VerifyException as error:
                 self.source.fail(Code.FILE_INVALID, f"initializer '{name}': {error}")
-        return self.values.get(name)
+        if name in self.values or self.around is None:
+            return self.values.get(name)
+        return self.around.lookup(name)
 
-    def output(self, name: str) -> SSAValue:
+    def output(self, name: str) -> Value:
         if (value := self.lookup(name)) is None:
             self.source.fail(Code.NODE_INVALID, f"output '{name}' is not defined by any node")
         return value
+
+
+def members(values: Iterable[Value | None]) -> Iterator[SSAValue]:
+    """The tensors among values, and those in sequences."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from value
+        elif value is not None:
+            yield value

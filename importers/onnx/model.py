@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TypeProto, ValueInfoProto, inliner
+from onnx import AttributeProto, GraphProto, ModelProto, TypeProto, ValueInfoProto, inliner
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects.diagnostics import Code
@@ -64,16 +64,22 @@ def read_source(path: Path) -> Source:
 
 def check_names(source: Source) -> None:
     """Protobuf gives bytes for strings that are not UTF-8."""
-    graph = source.model.graph
-    names: list[object] = [entry.domain for entry in source.model.opset_import]
-    for info in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-        names.append(info.name)
-    for node in graph.node:
-        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-        names += [attribute.name for attribute in node.attribute]
-    for name in names:
+    opsets: list[object] = [entry.domain for entry in source.model.opset_import]
+    for name in (*opsets, *names_in(source.model.graph)):
         if not isinstance(name, str):
             source.fail(Code.FILE_INVALID, f"a name is not UTF-8: {name!r}")
+
+
+def names_in(graph: GraphProto) -> Iterator[object]:
+    """All names of a graph and of those inside its nodes."""
+    for info in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        yield info.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            if attribute.type == AttributeProto.GRAPH:
+                yield from names_in(attribute.g)
 
 
 def check_opset(source: Source) -> None:

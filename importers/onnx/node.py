@@ -73,8 +73,11 @@ def aligned_operands(node: Node) -> list[SSAValue]:
 
 
 def handler_of(node: Node) -> Handler | None:
-    """The handler for the node's opset, or None if `nn` or that opset has no such op."""
-    if schema_of(node.op_type, node.opset, node.domain) is None:
+    """The handler for the node's opset, or None if `nn` or that opset has no such op.
+
+    What ONNX knows nothing about, as ops of onnxruntime, has no opsets.
+    """
+    if not node.domain and schema_of(node.op_type, node.opset, "") is None:
         return None
     versions = HANDLERS.get((node.domain, node.op_type), {})
     since = max((since for since in versions if since <= node.opset), default=None)
@@ -201,9 +204,9 @@ class Node:
     def uses_output(self, position: int) -> bool:
         return position < len(self.outputs) and self.outputs[position] != ""
 
-    def name_results(self, results: Sequence[SSAValue]) -> None:
+    def name_results(self, results: Sequence[object]) -> None:
         for name, value in zip(self.outputs, results, strict=False):
-            if value.name_hint is None:
+            if isinstance(value, SSAValue) and value.name_hint is None:
                 hint(value, name)
 
     # -- Errors -------------------------------------------------------------------------------

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
-from ranvier.dialects.nn.types import TensorOp, element_of
+from ranvier.dialects.nn.types import TensorOp, dtype_of, element_of
+from ranvier.importers.batch_norm import import_own_statistics, moments
 from ranvier.importers.onnx.node import Node, NotInNn, onnx_op
 from ranvier.importers.semantics import normal_axis
 
 
 @onnx_op("BatchNormalization")
-def import_batch_norm(node: Node) -> SSAValue:
-    if node.attribute("training_mode", 0) or node.uses_output(1):
+def import_batch_norm(node: Node) -> Sequence[SSAValue]:
+    training: int = node.attribute("training_mode", 0)
+    if node.uses_output(1) and not training:  # before opset 14, and without a definition
         node.fail(Code.MODEL_UNSUPPORTED, "training mode is on; export the model for inference")
     mixed = len({element_of(operand) for operand in node.operands()}) > 1
     if mixed or node.attribute("spatial", 1) != 1 or node.rank() < 2:
         raise NotInNn
     epsilon = float(node.attribute("epsilon", 1e-5))
-    return node.build(nn.BatchNormOp(*node.operands(), epsilon=epsilon))
+    if training:
+        return by_own_statistics(node, epsilon)
+    return [node.build(nn.BatchNormOp(*node.operands(), epsilon=epsilon))]
+
+
+def by_own_statistics(node: Node, epsilon: float) -> Sequence[SSAValue]:
+    """The result, and the running statistics where the node names them."""
+    x, scale, bias, *running = node.operands()
+    result = import_own_statistics(node.build, x, scale, bias, epsilon)
+    if not node.uses_output(1):
+        return [result]
+    dtype = dtype_of(element_of(x))
+    momentum: float = node.attribute("momentum", 0.9)
+    old, new = (node.build_constant(np.array(k, dtype)) for k in (momentum, 1 - momentum))
+    updated = [
+        node.build(nn.AddOp(node.build(nn.MulOp(before, old)), node.build(nn.MulOp(current, new))))
+        for before, current in zip(running, moments(node.build, x), strict=True)
+    ]
+    return [result, *updated]
 
 
 @onnx_op("Softmax")

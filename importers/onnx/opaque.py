@@ -8,6 +8,7 @@ from ONNX's own inference for this one node, given the values of its constant op
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from onnx import (
@@ -20,6 +21,7 @@ from onnx import (
     numpy_helper,
     shape_inference,
 )
+from onnx.reference import ReferenceEvaluator
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, StringAttr, f64, i64
 from xdsl.ir import Attribute, SSAValue
 
@@ -28,11 +30,14 @@ from ranvier.dialects.diagnostics import Code, Reason
 from ranvier.dialects.interfaces import as_attribute
 from ranvier.dialects.nn.constant import dense
 from ranvier.dialects.nn.types import UNKNOWN, Tensor, dtype_of, element_of, shape_of, tensor
-from ranvier.importers.onnx.model import Source, declared_shape
+from ranvier.importers.onnx.model import NEWEST_OPSET, Source, declared_shape
 from ranvier.importers.onnx.node import Node, label_of, schema_of
 from ranvier.importers.onnx.tensors import array_of, attribute_value, element_of_code
+from ranvier.importers.semantics import element_type
 
 OPERANDS, RESULTS = "ranvier.operands", "ranvier.results"
+CLASSIC = "ai.onnx.ml"
+"""The domain of trees, support vectors and linear models."""
 
 FOLDED_ELEMENTS = 1024
 """ONNX's inference gets the values of constants up to this size: shapes, axes, scales."""
@@ -49,6 +54,11 @@ def import_opaque(node: Node, source: Source, graph: GraphProto) -> Sequence[SSA
         settings[OPERANDS] = as_attribute(present)
     if results != [0]:
         settings[RESULTS] = as_attribute(results)
+    if (node.domain, node.op_type) == (CLASSIC, "SVMClassifier") and node.has("prob_a"):
+        node.fail(
+            Code.MODEL_UNSUPPORTED,
+            "ONNX's own implementation, which would run it, computes other probabilities",
+        )
     types = result_types(node, source, graph)
     op = nn.OpaqueOp(
         "ONNX",
@@ -105,9 +115,13 @@ def setting(node: Node, attribute: AttributeProto) -> Attribute:
 def result_types(node: Node, source: Source, graph: GraphProto) -> dict[str, Tensor]:
     """A static type for each result that has a name."""
     inferred = infer(node, source)
+    tried: dict[str, Tensor] | None = None
     types: dict[str, Tensor] = {}
     for name in filter(None, node.outputs):
         type = static_type(inferred.get(name)) or static_type(declared_type(graph, name))
+        if type is None and node.domain == CLASSIC:
+            tried = types_of_a_try(node) if tried is None else tried
+            type = tried.get(name)
         if type is None:
             node.fail(
                 Code.SHAPE_UNKNOWN,
@@ -116,6 +130,35 @@ def result_types(node: Node, source: Source, graph: GraphProto) -> dict[str, Ten
             )
         types[name] = type
     return types
+
+
+def types_of_a_try(node: Node) -> dict[str, Tensor]:
+    """What ONNX's own implementation makes of zeros, for a domain without inference whose shapes
+    never depend on values; nothing if it refuses them, and no results that are not tensors."""
+    operands, data = operand_types(node)
+    inputs = [helper.make_value_info(name, type) for name, type in operands.items()]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.outputs if name]
+    opsets = {"": NEWEST_OPSET, node.domain: node.opset}
+    model = helper.make_model(
+        helper.make_graph([node.proto], node.op_type, inputs, outputs),
+        opset_imports=[helper.make_opsetid(*entry) for entry in opsets.items()],
+    )
+    feeds = {
+        name: numpy_helper.to_array(data[name])
+        if name in data
+        else np.zeros(shape_of(value), dtype_of(element_of(value)))
+        for name, value in zip(node.proto.input, node.inputs, strict=True)
+        if value is not None
+    }
+    try:
+        results: Any = ReferenceEvaluator(model).run(None, feeds)
+    except Exception:  # an implementation in Python, which raises what it likes
+        return {}
+    return {
+        info.name: tensor(result.shape, element_type(result.dtype))
+        for info, result in zip(outputs, results, strict=True)
+        if isinstance(result, np.ndarray) and result.dtype.kind not in "OSU"
+    }
 
 
 def infer(node: Node, source: Source) -> dict[str, TypeProto]:
@@ -143,7 +186,7 @@ def operand_types(node: Node) -> tuple[dict[str, TypeProto], dict[str, TensorPro
         types[name] = helper.make_tensor_type_proto(code, shape_of(value))
         array = node.builder.constant_of(value)
         if array is not None and array.size <= FOLDED_ELEMENTS:
-            data[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            data[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
     return types, data
 
 

@@ -10,10 +10,12 @@ from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from ranvier.dialects import nn
+from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.recurrent import FUNCTIONS, Activation
 from ranvier.dialects.nn.shapes import Shape
 from ranvier.dialects.nn.types import TensorOp, dtype_of, element_of, shape_of
-from ranvier.importers.onnx.node import Handler, Node, NotInNn, onnx_op
+from ranvier.importers.onnx.control import MAX_ITERATIONS, concat, split
+from ranvier.importers.onnx.node import Handler, Node, onnx_op
 
 LAYERS: dict[str, tuple[type[TensorOp], int]] = {
     "RNN": (nn.RnnOp, 1),
@@ -40,12 +42,14 @@ def layer(op_type: str) -> Handler:
         ]
         if op_type == "LSTM" and (peepholes := node.optional(7)) is not None:
             others.append(peepholes)
-        built = op(
-            *(x, node.operand(1), node.operand(2), bias, *others),
-            **settings_of(node, steps),
-        )
-        node.build(built)
-        y, *last = built.results
+        operands = (x, node.operand(1), node.operand(2), bias, *others)
+        settings = settings_of(node, steps)
+        if (ends := node.optional(4)) is not None and node.builder.constant_of(ends) is None:
+            y, *last = by_steps(node, op, operands, settings, ends)
+        else:
+            built = op(*operands, **settings)
+            node.build(built)
+            y, *last = built.results
         if batch_first:
             y = node.build(nn.TransposeOp(y, permutation=(2, 0, 1, 3)))
             last = [swapped(node, state) for state in last]
@@ -88,14 +92,11 @@ def activations_of(node: Node) -> str:
 
 
 def lengths_of(node: Node, steps: int) -> tuple[int, ...] | None:
-    """The lengths of the sequences, or None if all have every step.
-
-    Raises NotInNn for lengths that are not constant.
-    """
+    """The lengths of the sequences, or None if all have every step or they are not constant."""
     if (operand := node.optional(4)) is None:
         return None
     if (known := node.builder.constant_of(operand)) is None:
-        raise NotInNn
+        return None
     return tuple(map(int, known)) if (known != steps).any() else None
 
 
@@ -112,6 +113,75 @@ def zeros(node: Node, shape: Shape) -> SSAValue:
 
 def swapped(node: Node, value: SSAValue) -> SSAValue:
     return node.build(nn.TransposeOp(value, permutation=(1, 0, 2)))
+
+
+# -- Lengths that depend on an input ----------------------------------------------------------
+
+
+def by_steps(
+    node: Node,
+    op: type[TensorOp],
+    operands: Sequence[SSAValue],
+    settings: dict[str, Any],
+    lengths: SSAValue,
+) -> list[SSAValue]:
+    """A layer for each step: beyond a sequence's end its outputs are 0 and its states stay."""
+    x, *of_directions = operands
+    (steps, batch, _), directions = shape_of(x), shape_of(of_directions[0])[0]
+    if steps * directions > MAX_ITERATIONS:
+        node.fail(
+            Code.MODEL_UNSUPPORTED,
+            f"lengths that are no constants take at most {MAX_ITERATIONS} steps, got {steps}",
+        )
+    numbers = np.arange(steps, dtype=dtype_of(element_of(lengths)))[:, None]
+    valid = node.build(nn.LessOp(node.build_constant(numbers), lengths))
+    masks = [
+        node.build(nn.ReshapeOp(mask, shape=(1, batch, 1)))
+        for mask in split(node, valid, 0, [1] * steps)
+    ]
+    inputs = split(node, x, 0, [1] * steps)
+    found: list[list[SSAValue]] = []
+    for d in range(directions):
+        own = [split(node, value, 0, [1] * directions)[d] for value in of_directions]
+        backward = settings["direction"] == "reverse" or d == 1
+        each = settings | {"direction": "forward"} | activations_at(settings, d, directions)
+        over = list(zip(inputs, masks, strict=True))[:: -1 if backward else 1]
+        y, states = one_direction(node, op, over, own, each)
+        found.append([concat(node, y[:: -1 if backward else 1], 0), *states])
+    y, *last = zip(*found, strict=True)
+    return [concat(node, y, 1), *(concat(node, states, 0) for states in last)]
+
+
+def one_direction(
+    node: Node,
+    op: type[TensorOp],
+    over: Sequence[tuple[SSAValue, SSAValue]],
+    own: Sequence[SSAValue],
+    settings: dict[str, Any],
+) -> tuple[list[SSAValue], list[SSAValue]]:
+    """The outputs of all steps, and the states after the last one."""
+    count = 2 if op is nn.LstmOp else 1
+    weights, states, rest = own[:3], list(own[3 : 3 + count]), own[3 + count :]
+    zero = zeros(node, (1, *shape_of(states[0])))
+    outputs: list[SSAValue] = []
+    for x, mask in over:
+        built = op(x, *weights, *states, *rest, **settings)
+        node.build(built)
+        y, *after = built.results
+        outputs.append(node.build(nn.SelectOp(mask, y, zero)))
+        states = [
+            node.build(nn.SelectOp(mask, new, old)) for new, old in zip(after, states, strict=True)
+        ]
+    return outputs, states
+
+
+def activations_at(settings: dict[str, Any], direction: int, directions: int) -> dict[str, str]:
+    """The activations of one direction, where they are stated."""
+    if "activations" not in settings:
+        return {}
+    names = Activation.parse(settings["activations"])
+    count = len(names) // directions
+    return {"activations": ", ".join(map(str, names[direction * count :][:count]))}
 
 
 for name in LAYERS:

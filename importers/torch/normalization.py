@@ -10,6 +10,7 @@ from xdsl.ir import SSAValue
 from ranvier.dialects import nn
 from ranvier.dialects.diagnostics import Code
 from ranvier.dialects.nn.types import TensorOp, element_of, tensor
+from ranvier.importers.batch_norm import import_own_statistics
 from ranvier.importers.semantics import normal_axis
 from ranvier.importers.torch.call import Call, Handler, torch_op
 from ranvier.importers.torch.variable import NotFunctional
@@ -23,7 +24,7 @@ def factor(call: Call, name: str, neutral: float, shape: tuple[int, ...]) -> SSA
 
 
 @torch_op("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
-@torch_op("_batch_norm_no_update")
+@torch_op("_batch_norm_no_update", "_native_batch_norm_legit")
 def import_batch_norm(call: Call) -> list[SSAValue | None]:
     if call.get("training", False) and call.has("running_mean"):
         # PyTorch does not declare it, and what it makes of the op in an export does.
@@ -31,13 +32,15 @@ def import_batch_norm(call: Call) -> list[SSAValue | None]:
             Code.MODEL_UNSUPPORTED,
             "batch_norm in training mode updates its running statistics; call eval() first",
         )
-    if not call.has("running_mean"):
-        call.refuse("it takes statistics of the batch")
     channels = call.shape("input")[1:2]
     names = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
     factors = [factor(call, name, neutral, channels) for name, neutral in names.items()]
     epsilon = float(call["eps"] if "eps" in call.arguments else call["epsilon"])
-    result = call.build(nn.BatchNormOp(call.tensor("input"), *factors, epsilon=epsilon))
+    x, (scale, bias, *statistics) = call.tensor("input"), factors
+    if call.has("running_mean"):
+        result = call.build(nn.BatchNormOp(x, scale, bias, *statistics, epsilon=epsilon))
+    else:
+        result = import_own_statistics(call.build, x, scale, bias, epsilon)
     return [result, *others(call)]
 
 

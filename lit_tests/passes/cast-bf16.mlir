@@ -60,3 +60,13 @@ func.func @others(%x: tensor<4x4xf32>, %b: tensor<4xf32>) -> (tensor<4x4xi1>, te
   %1 = nn.gemm %x, %x, %b {alpha = 1.0 : f64, beta = 1.0 : f64, transpose_lhs = false, transpose_rhs = false} : tensor<4x4xf32>, tensor<4x4xf32>, tensor<4xf32> -> tensor<4x4xf32>
   func.return %0, %1 : tensor<4x4xi1>, tensor<4x4xf32>
 }
+
+// Constants of finite numbers stay finite; values of the program follow IEEE 754.
+// CHECK-LABEL: @constants
+// CHECK:       nn.cast %{{.*}} {implicit, saturate, to = bf16} : tensor<f32> -> tensor<bf16>
+// CHECK-NEXT:  nn.cast %x {implicit, to = bf16}
+func.func @constants(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = nn.constant dense<-3.40282347e+38> : tensor<f32>
+  %1 = nn.mul %0, %x : tensor<f32>, tensor<4xf32> -> tensor<4xf32>
+  func.return %1 : tensor<4xf32>
+}

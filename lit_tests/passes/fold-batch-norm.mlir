@@ -53,3 +53,17 @@ func.func @main(%x: tensor<1x1x2xf32>) -> (tensor<1x2x2xf32>, tensor<1x2x2xf32>,
   %e = nn.exp %d : tensor<1x2x2xf32>
   func.return %m, %a, %e : tensor<1x2x2xf32>, tensor<1x2x2xf32>, tensor<1x2x2xf32>
 }
+
+// -----
+
+// A product that stays in f32 stays outside of weights that become narrow.
+// CHECK-LABEL: @main
+// CHECK:       nn.conv
+// CHECK-NEXT:  nn.mul %{{.*}}, %{{.*}} {nn.wide}
+func.func @main(%x: tensor<1x1x4xf32>) -> tensor<1x2x4xf32> {
+  %w = nn.constant dense<[[[1.0]], [[2.0]]]> : tensor<2x1x1xf32>
+  %k = nn.constant dense<[[[0.3], [0.7]]]> : tensor<1x2x1xf32>
+  %c = nn.conv %x, %w {strides = array<i64: 1>, padding = array<i64: 0, 0>, dilations = array<i64: 1>, groups = 1 : i64} : tensor<1x1x4xf32>, tensor<2x1x1xf32> -> tensor<1x2x4xf32>
+  %m = nn.mul %c, %k {nn.wide} : tensor<1x2x4xf32>, tensor<1x2x1xf32> -> tensor<1x2x4xf32>
+  func.return %m : tensor<1x2x4xf32>
+}

@@ -14,6 +14,21 @@ func.func @identities(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
   func.return %6 : tensor<2x3xf32>
 }
 
+// A part without elements is none; an empty result stays as it is.
+// CHECK-LABEL: @empty_parts
+// CHECK-NEXT:  %[[JOINED:.*]] = nn.concat %x, %x {axis = 0 : i64}
+// CHECK-NEXT:  %[[EMPTY:.*]] = nn.slice
+// CHECK-NEXT:  %[[BOTH:.*]] = nn.concat %[[EMPTY]], %[[EMPTY]]
+// CHECK-NEXT:  func.return %[[JOINED]], %x, %[[BOTH]]
+func.func @empty_parts(%x: tensor<2x3xf32>) -> (tensor<4x3xf32>, tensor<2x3xf32>, tensor<2x0xf32>) {
+  %none = nn.slice %x {starts = array<i64: 2, 0>, sizes = array<i64: 0, 3>, steps = array<i64: 1, 1>} : tensor<2x3xf32> -> tensor<0x3xf32>
+  %0 = nn.concat %x, %none, %x {axis = 0 : i64} : tensor<2x3xf32>, tensor<0x3xf32>, tensor<2x3xf32> -> tensor<4x3xf32>
+  %1 = nn.concat %none, %x {axis = 0 : i64} : tensor<0x3xf32>, tensor<2x3xf32> -> tensor<2x3xf32>
+  %2 = nn.slice %x {starts = array<i64: 0, 3>, sizes = array<i64: 2, 0>, steps = array<i64: 1, 1>} : tensor<2x3xf32> -> tensor<2x0xf32>
+  %3 = nn.concat %2, %2 {axis = 1 : i64} : tensor<2x0xf32>, tensor<2x0xf32> -> tensor<2x0xf32>
+  func.return %0, %1, %3 : tensor<4x3xf32>, tensor<2x3xf32>, tensor<2x0xf32>
+}
+
 // A reversal and a permutation of equal sizes are no identities.
 // CHECK-LABEL: @movements
 // CHECK-NEXT:  nn.slice

@@ -161,6 +161,25 @@ def test_batch_norm_in_training_mode_changes_its_statistics() -> None:
             np.testing.assert_allclose(value, layer.state_dict()[target].numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batch_norm_without_statistics_takes_those_of_its_operand(batch: int) -> None:
+    """As convolutions standardise their weights."""
+    torch.manual_seed(0)
+    x, scale = torch.randn(batch, 3, 5), torch.randn(3)
+
+    def function(x: Tensor) -> Tensor:
+        return torch.nn.functional.batch_norm(x, None, None, weight=scale, training=True)
+
+    imported = traced(function, [x])
+    assert "nn.opaque" not in ops_of(imported.module)
+    np.testing.assert_allclose(run(imported, [x])[0], function(x).numpy(), rtol=1e-5, atol=1e-6)
+    # What decompositions make of it.
+    bias, legit = torch.ones(3), torch.ops.aten._native_batch_norm_legit.no_stats
+    imported = traced(lambda x: legit(x, scale, bias, True, 0.1, 1e-5)[0], [x])
+    assert "nn.opaque" not in ops_of(imported.module)
+    np.testing.assert_allclose(run(imported, [x])[0], function(x).numpy() + 1, rtol=1e-5, atol=1e-6)
+
+
 # -- Types ------------------------------------------------------------------------------------
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)

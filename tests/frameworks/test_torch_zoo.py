@@ -41,7 +41,7 @@ CLASSIFIERS = (
     "vgg16",
     "vit_b_16",
 )
-TIMM = ("mixer_s16_224", "deit_tiny_patch16_224", "efficientvit_b0")
+TIMM = ("mixer_s16_224", "deit_tiny_patch16_224", "efficientvit_b0", "nfnet_l0")
 OTHERS = ("bert_base", "distilbert", "gpt2", "t5_encoder", "unet", "lstm_lm", "gru_lm")
 
 

@@ -220,6 +220,21 @@ def cast(
     )
 
 
+def saturating_cast() -> Sample:
+    """The largest f32 is the largest bf16, 2^128 - 2^120; infinities stay."""
+    largest = np.finfo(np.float32).max
+    operand = Operand((3, 33), f32, values=(1.5, -2.0, largest, -largest, np.inf, -np.inf))
+    return Sample(
+        nn.CastOp,
+        (operand,),
+        lambda x, **_: np.where(
+            np.isinf(x), x, np.clip(x, 2.0**120 - 2.0**128, 2.0**128 - 2.0**120)
+        ),
+        {"to": bf16, "saturate": True},
+        host=BOTH,
+    )
+
+
 OTHERS = [
     *logical(nn.AndOp, lambda x, y: x * y),
     *logical(nn.OrOp, lambda x, y: x + y),
@@ -242,6 +257,7 @@ OTHERS = [
     cast(f32, i1, lambda x: x != 0),
     cast(i32, i1, lambda x: x != 0),
     cast(f64, f32, np.asarray, host=BOTH),
+    saturating_cast(),
     cast(i64, f32, np.asarray),
 ]
 

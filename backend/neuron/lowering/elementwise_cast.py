@@ -49,6 +49,11 @@ class LowerCast(PointwiseLowering[nn.CastOp]):
                 Code.OP_ELEMENT_TYPE,
                 f"i64 is held only at a program's edge, as i32; got {source} to {op.to} inside",
             )
+        if op.saturate is not None:
+            return Reason(
+                Code.OP_ATTRIBUTE,
+                f"stores round what is beyond the numbers of {op.to} to infinity, got saturate",
+            )
         return None
 
     def apply(self, op: nn.CastOp, e: Emitter, operands: Sequence[Operand], out: OnChip) -> None:
