@@ -18,7 +18,8 @@ demo-photos: $(FRAMEWORKS)/stamp
 
 test: lint lit unit demo-test frameworks
 
-# One folder after another: a process keeps the weights of every model that it has traced.
+# One folder after another: then a process has one framework in it. A worker takes up to 7 GB, for
+# the largest of the models; those before it are gone.
 test-full: test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest tests -n 2
 	for folder in $(BRIDGES); do \
