@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from io import StringIO
 
 import numpy as np
@@ -171,38 +170,36 @@ def test_cast_bf16_keeps_the_meaning(sample: Sample) -> None:
 
 # -- The machine ------------------------------------------------------------------------------
 
-MACHINES = pytest.mark.parametrize(
-    ("target", "mode"),
-    [("inf2", "none"), ("inf2", "all"), ("inf1", "all")],
-    ids=["inf2-none", "inf2-all", "inf1-all"],
+MACHINES = [("inf2", "none"), ("inf2", "all"), ("inf1", "all")]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            (sample, target, mode),
+            id=f"{sample.id}-{target}-{mode}",
+            marks=[pytest.mark.slow] if sample.slow else [],
+        )
+        for sample in ALL
+        for target, mode in MACHINES
+    ],
 )
+def on_target(request: pytest.FixtureRequest) -> tuple[Case, str, Compiled]:
+    """Of the module, so that both tests of one sample compile it once."""
+    sample, target, mode = request.param
+    case = Case(sample, rounded=mode == "all")
+    return case, target, compiled(case.module(), target, mode)
 
 
-@lru_cache(maxsize=4)
-def compiled_sample(position: int, target: str, mode: str) -> tuple[Case, Compiled]:
-    """A sample by its position, so that both tests of one sample compile it once."""
-    case = Case(ALL[position], rounded=mode == "all")
-    return case, compiled(case.module(), target, mode)
-
-
-POSITIONS = [
-    pytest.param(position, id=sample.id, marks=[pytest.mark.slow] if sample.slow else [])
-    for position, sample in enumerate(ALL)
-]
-
-
-@MACHINES
-@pytest.mark.parametrize("position", POSITIONS)
-def test_the_machine_computes_the_definition(position: int, target: str, mode: str) -> None:
-    case, it = compiled_sample(position, target, mode)
+def test_the_machine_computes_the_definition(on_target: tuple[Case, str, Compiled]) -> None:
+    case, _, it = on_target
     actual = ran(it.module, case.inputs(FIRST))
     assert_all_close(actual, case.expected(FIRST), result_elements(it.module), it.narrow)
 
 
-@MACHINES
-@pytest.mark.parametrize("position", POSITIONS)
-def test_an_op_runs_on_the_target_or_says_why_not(position: int, target: str, mode: str) -> None:
-    case, it = compiled_sample(position, target, mode)
+def test_an_op_runs_on_the_target_or_says_why_not(on_target: tuple[Case, str, Compiled]) -> None:
+    case, target, it = on_target
     if case.sample.host is None:
         assert it.refusals or it.launches
     elif not case.inputs(FIRST):
